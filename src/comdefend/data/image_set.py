@@ -1,0 +1,63 @@
+"""Labelled images of one size, held in memory."""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from comdefend.errors import InputError
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Labelled images of one size.
+
+    Attributes:
+        images: (N, C, H, W) uint8.
+        labels: (N,) int64.
+        classes: Names of the classes, in the order of the labels; may be empty.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or self.images.dtype != torch.uint8:
+            raise InputError(
+                f"images must be (N, C, H, W) uint8, not {tuple(self.images.shape)} "
+                f"{self.images.dtype}"
+            )
+        if self.labels.shape != self.images.shape[:1]:
+            raise InputError(f"{len(self.images)} images but {self.labels.numel()} labels")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def class_count(self) -> int:
+        """Number of classes: of their names, else one more than the largest label."""
+        return len(self.classes) or int(self.labels.max()) + 1
+
+    def floats(self) -> Tensor:
+        """Return the images as float32 in [0, 1]."""
+        return self.images.float() / 255
+
+    def subset(self, indices: Tensor) -> "ImageSet":
+        """Return the images at ``indices``, in that order."""
+        return ImageSet(self.images[indices], self.labels[indices], self.classes)
+
+    def sample(self, count: int, seed: int = 0) -> "ImageSet":
+        """Return ``count`` images drawn without replacement, the same ones for the same seed."""
+        if not 1 <= count <= len(self):
+            raise InputError(f"cannot draw {count} of {len(self)} images")
+        generator = torch.Generator().manual_seed(seed)
+        return self.subset(torch.randperm(len(self), generator=generator)[:count])
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 over shape, pixels and labels: equal data, equal fingerprint."""
+        digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
+        digest.update(self.images.contiguous().numpy().data)
+        digest.update(self.labels.contiguous().numpy().data)
+        return digest.hexdigest()

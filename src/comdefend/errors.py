@@ -1,0 +1,48 @@
+"""The errors that users meet: each one line that names what is wrong and what would be right.
+
+Every class derives from `ComdefendError`, and from the built-in that fits, so that both
+``except ComdefendError`` and ``except ValueError`` do what a reader expects. ``exit_code`` is what
+the command line ends with: 2 for bad use, 1 for a job that failed.
+"""
+
+
+class ComdefendError(Exception):
+    """Base of all errors that comdefend raises on purpose."""
+
+    exit_code = 1
+
+
+class InputError(ComdefendError, ValueError):
+    """An argument has the wrong value, shape or range."""
+
+    exit_code = 2
+
+
+class InputTypeError(ComdefendError, TypeError):
+    """An argument has the wrong type or dtype."""
+
+    exit_code = 2
+
+
+class DataMissingError(ComdefendError, FileNotFoundError):
+    """A data set or file is not where it should be."""
+
+    exit_code = 2
+
+
+class ExtraMissingError(ComdefendError, ImportError):
+    """An optional part of the package is not installed; the message holds the command."""
+
+    exit_code = 2
+
+
+class OutputError(ComdefendError, OSError):
+    """An output cannot be written."""
+
+
+class WeightsError(ComdefendError):
+    """A weight file is corrupt, or is not one of comdefend's."""
+
+
+class ImageError(ComdefendError):
+    """One image file cannot be read, or holds what comdefend does not handle."""

@@ -1,0 +1,114 @@
+"""Small classifiers for 28x28 to 32x32 images, that ship with the package."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from comdefend.errors import InputError
+from comdefend.nn.config import MAX_WIDTH
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierConfig:
+    """Architecture of a `SmallResNet`.
+
+    Attributes:
+        channels: Channels of the images.
+        classes: Number of classes.
+        widths: Channels after the stem and after each of the three stages.
+        mean: Mean of the training images, for each channel.
+        std: Their standard deviation, for each channel.
+
+    Raises:
+        InputError: A field is out of its range.
+    """
+
+    channels: int = 3
+    classes: int = 10
+    widths: tuple[int, int, int, int] = (32, 64, 128, 256)
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.25, 0.25, 0.25)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.channels <= 4 or not 2 <= self.classes <= 100_000:
+            raise InputError(f"channels or classes out of range: {self}")
+        if len(self.widths) != 4 or not all(1 <= w <= MAX_WIDTH for w in self.widths):
+            raise InputError(f"widths must be four integers up to {MAX_WIDTH}: {self.widths}")
+        if len(self.mean) != self.channels or len(self.std) != self.channels:
+            raise InputError(f"mean and std need {self.channels} values each")
+        if not all(s > 0 for s in self.std):
+            raise InputError(f"std must be positive: {self.std}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the configuration as plain JSON types."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build a configuration from `to_dict`'s output.
+
+        Raises:
+            InputError: A key is unknown, or a value is out of range.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise InputError(f"unknown configuration keys {unknown}; known: {sorted(known)}")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+class SmallResNet(nn.Module):
+    """A ResNet-9 (Page 2018) of chosen widths: eight convolutions, two shortcuts, one linear layer.
+
+    Takes images in [0, 1], normalises them itself, returns logits:
+    (N, C, H, W) -> (N, classes). Every stage halves the resolution right after its first
+    convolution's input is pooled, which keeps the cost where few pixels are left.
+
+    Args:
+        config: The architecture, and the statistics of the training images.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: ClassifierConfig) -> None:
+        super().__init__()
+        self.config = config
+        stem, first, second, third = config.widths
+        self.register_buffer("mean", torch.tensor(config.mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(config.std).view(1, -1, 1, 1))
+        self.layers = nn.Sequential(
+            _block(config.channels, stem),
+            _block(stem, first, pool=True),
+            _Residual(first),
+            _block(first, second, pool=True),
+            _block(second, third, pool=True),
+            _Residual(third),
+            nn.AdaptiveMaxPool2d(1),
+            nn.Flatten(),
+        )
+        self.head = nn.Linear(third, config.classes, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits of images in [0, 1]."""
+        # The factor keeps early logits small beside the cross-entropy's scale (Page 2018).
+        return 0.125 * self.head(self.layers((images - self.mean) / self.std))
+
+
+def _block(inputs: int, outputs: int, pool: bool = False) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)]
+    if pool:
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers, nn.BatchNorm2d(outputs), nn.GELU())
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(_block(width, width), _block(width, width))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.layers(features)

@@ -1,0 +1,110 @@
+"""The shape of a purifier, as data."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from comdefend.errors import InputError
+
+# Bounds that a configuration read from a file must keep: far above anything useful, and small
+# enough that no header can make us allocate a machine's memory.
+MAX_WIDTH = 2048
+MAX_LAYERS = 64
+MAX_DOWNSCALE = 16
+
+
+def _check_integer(name: str, value: object, maximum: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= maximum:
+        raise InputError(f"{name} must be an integer from 1 to {maximum}, not {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class PurifierConfig:
+    """Architecture of a `ComDefend`. The default is the paper's RGB network (Tables 1 and 2).
+
+    Attributes:
+        channels: Channels of the images, 3 for RGB and 1 for grey.
+        encoder_widths: Output channels of every hidden convolution of ComCNN.
+        decoder_widths: Output channels of every hidden convolution of RecCNN.
+        code_maps: Binary maps K that make up the code.
+        downscale: Factor d between the image's and the code's resolution. The encoder starts
+            with a pixel-unshuffle by d, the decoder ends with a pixel-shuffle by d.
+        phi: Standard deviation of the training noise, in units of the logits z.
+
+    Raises:
+        InputError: A field is out of its range.
+    """
+
+    channels: int = 3
+    encoder_widths: tuple[int, ...] = (16, 32, 64, 128, 256, 128, 64, 32)
+    decoder_widths: tuple[int, ...] = (32, 64, 128, 256, 128, 64, 32, 16)
+    code_maps: int = 12
+    downscale: int = 1
+    phi: float = 20.0
+
+    def __post_init__(self) -> None:
+        for name in ("encoder_widths", "decoder_widths"):
+            widths = getattr(self, name)
+            if not isinstance(widths, tuple) or not 1 <= len(widths) <= MAX_LAYERS:
+                raise InputError(f"{name} must be a tuple of 1 to {MAX_LAYERS} widths: {widths!r}")
+            for width in widths:
+                _check_integer(name, width, MAX_WIDTH)
+        _check_integer("channels", self.channels, 4)
+        _check_integer("code_maps", self.code_maps, MAX_WIDTH)
+        _check_integer("downscale", self.downscale, MAX_DOWNSCALE)
+        if not isinstance(self.phi, int | float) or not 0 <= self.phi < float("inf"):
+            raise InputError(f"phi must be a finite number that is not negative: {self.phi!r}")
+
+    @property
+    def bpp(self) -> float:
+        """Bits of code for each pixel of the image."""
+        return self.code_maps / self.downscale**2
+
+    @property
+    def encoder_channels(self) -> tuple[int, ...]:
+        """Channels before, between and after ComCNN's convolutions."""
+        return (self.channels * self.downscale**2, *self.encoder_widths, self.code_maps)
+
+    @property
+    def decoder_channels(self) -> tuple[int, ...]:
+        """Channels before, between and after RecCNN's convolutions."""
+        return (self.code_maps, *self.decoder_widths, self.channels * self.downscale**2)
+
+    @property
+    def receptive_radius(self) -> int:
+        """Pixels around an image position that can change its purified value.
+
+        Every 3x3 convolution reaches one position further, which is ``downscale`` pixels of the
+        image; one more step covers the pixels of a block that is only partly reached.
+        """
+        convolutions = len(self.encoder_widths) + len(self.decoder_widths) + 2
+        return (convolutions + (self.downscale > 1)) * self.downscale
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the configuration as plain JSON types."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build a configuration from `to_dict`'s output.
+
+        Raises:
+            InputError: A key is unknown, or a value is out of range.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise InputError(f"unknown configuration keys {unknown}; known: {sorted(known)}")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+RGB_12BPP = PurifierConfig()
+"""The paper's network for colour images: 12 maps, 12 bits a pixel."""
+
+GRAY_4BPP = PurifierConfig(
+    channels=1,
+    encoder_widths=(32, 64, 128, 256, 128, 64, 64, 32),
+    decoder_widths=(32, 64, 128, 256, 128, 64, 64, 32),
+    code_maps=4,
+)
+"""The paper's network for grey images: 4 maps, 4 bits a pixel."""

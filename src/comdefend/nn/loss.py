@@ -1,0 +1,46 @@
+"""What purifiers are trained to minimise."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class PurifierLoss(NamedTuple):
+    """The loss and its parts, scalars.
+
+    Attributes:
+        total: What training minimises, ``reconstruction + code``.
+        reconstruction: L2, 1/(2N) sum ||Rec(c) - x||^2.
+        code: L1, lambda/N sum ||c||^2.
+    """
+
+    total: Tensor
+    reconstruction: Tensor
+    code: Tensor
+
+
+def purifier_loss(
+    images: Tensor, purified: Tensor, code: Tensor, code_weight: float = 1e-4
+) -> PurifierLoss:
+    """Compute L1 + L2 of Jia et al. 2019 (Equations 2 to 4).
+
+    Both squared norms are **summed over the elements of an image** and **averaged over the N
+    images** of the batch. The paper writes the 1/N for L2 only; with L1 summed over the batch the
+    pressure on the code would grow with the batch size, so L1 is averaged likewise. Summing inside
+    an image (not averaging) keeps the paper's lambda meaningful: both parts then count one image's
+    error and one image's bits, and their balance does not depend on the image's size, since each
+    grows with the number of pixels.
+
+    Args:
+        images: x, clean, (N, C, H, W) in [0, 1].
+        purified: Rec(c), the same shape and range.
+        code: c, (N, K, h, w) in [0, 1].
+        code_weight: lambda. A positive value makes the code use more zeros.
+
+    Returns:
+        The loss and its parts by name.
+    """
+    count = images.shape[0]
+    reconstruction = (purified - images).square().sum() / (2 * count)
+    sparsity = code_weight * code.square().sum() / count
+    return PurifierLoss(reconstruction + sparsity, reconstruction, sparsity)

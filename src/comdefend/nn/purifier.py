@@ -1,0 +1,208 @@
+"""ComCNN, RecCNN, and the two together: ComDefend (Jia et al., CVPR 2019)."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from comdefend.errors import InputError, InputTypeError
+from comdefend.nn.binarize import noisy_sigmoid, threshold
+from comdefend.nn.config import RGB_12BPP, PurifierConfig
+
+# Resizing and other arithmetic overshoots [0, 1] by rounding; anything beyond this is a mistake
+# such as images in 0..255 or already normalised.
+RANGE_TOLERANCE = 1e-3
+
+
+class ComCNN(nn.Module):
+    """Compressing network: images to logits, one for each bit of the code.
+
+    (N, C, H, W) in [0, 1], H and W divisible by ``downscale`` -> (N, K, H/d, W/d), unbounded.
+    Jia et al. 2019, Table 1.
+    """
+
+    def __init__(self, config: PurifierConfig) -> None:
+        super().__init__()
+        self.unshuffle = nn.PixelUnshuffle(config.downscale)
+        self.layers = _convolutions(config.encoder_channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits z of the code."""
+        return self.layers(self.unshuffle(images) - 0.5)
+
+
+class RecCNN(nn.Module):
+    """Reconstruction network: code to images.
+
+    (N, K, h, w) in [0, 1] -> (N, C, h*d, w*d) in [0, 1]. Jia et al. 2019, Table 2.
+    """
+
+    def __init__(self, config: PurifierConfig) -> None:
+        super().__init__()
+        self.layers = _convolutions(config.decoder_channels)
+        self.shuffle = nn.PixelShuffle(config.downscale)
+
+    def forward(self, code: Tensor) -> Tensor:
+        """Return the rebuilt images."""
+        return torch.sigmoid(self.shuffle(self.layers(code)))
+
+
+class ComDefend(nn.Module):
+    """A purifier: compresses images to a binary code and rebuilds them from it.
+
+    Called on images it returns purified images of the same shape. In training mode the code is
+    soft and noisy (`noisy_sigmoid`), in evaluation mode hard (`threshold`), with gradients passed
+    straight through, so that attacking ``classifier(purifier(x))`` by gradient is an adaptive
+    attack.
+
+    Args:
+        config: The architecture; the paper's RGB network by default.
+    """
+
+    def __init__(self, config: PurifierConfig = RGB_12BPP) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = ComCNN(config)
+        self.decoder = RecCNN(config)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return z, the real-valued code before binarisation.
+
+        Args:
+            images: (N, C, H, W) float in [0, 1], any H and W. Sizes that the downscale factor
+                does not divide are padded by reflection at the right and the bottom.
+
+        Returns:
+            (N, K, ceil(H/d), ceil(W/d)).
+
+        Raises:
+            InputError: Wrong shape, channel count or range, or NaN.
+            InputTypeError: Not a tensor of floats.
+        """
+        _check_images(images, self.config.channels)
+        return self.encoder(_pad_to_multiple(images, self.config.downscale))
+
+    def binarize(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Turn logits into the code: soft and noisy in training mode, else 0 or 1.
+
+        Args:
+            logits: (N, K, h, w).
+            noise: In training mode, standard normal of the same shape, scaled by phi here;
+                drawn anew when missing. Evaluation mode has no noise.
+        """
+        if not self.training:
+            return threshold(logits)
+        noise = torch.randn_like(logits) if noise is None else noise
+        return noisy_sigmoid(logits, self.config.phi * noise)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Compress images to their code.
+
+        Args:
+            images: (N, C, H, W) float in [0, 1].
+
+        Returns:
+            (N, K, ceil(H/d), ceil(W/d)), 0 or 1 in evaluation mode.
+
+        Raises:
+            InputError: Wrong shape, channel count or range, or NaN.
+            InputTypeError: Not a tensor of floats.
+        """
+        return self.binarize(self.logits(images))
+
+    def decode(self, code: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """Rebuild images from their code.
+
+        Args:
+            code: (N, K, h, w) float in [0, 1].
+            size: (H, W) of the images; needed only where the downscale factor does not divide it.
+
+        Returns:
+            (N, C, H, W) in [0, 1].
+
+        Raises:
+            InputError: The code's shape does not fit the weights or the size.
+            InputTypeError: Not a tensor of floats.
+        """
+        _check_float("code", code)
+        if code.ndim != 4 or code.shape[1] != self.config.code_maps:
+            raise InputError(
+                f"code must have shape (N, {self.config.code_maps}, h, w), not {tuple(code.shape)}"
+            )
+        images = self.decoder(code)
+        if size is None:
+            return images
+        d = self.config.downscale
+        for wanted, coded in zip(size, code.shape[-2:], strict=True):
+            if (wanted + d - 1) // d != coded:
+                raise InputError(
+                    f"size {tuple(size)} does not fit a code of {tuple(code.shape[-2:])} positions "
+                    f"with downscale factor {d}"
+                )
+        return images[..., : size[0], : size[1]]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Purify images: (N, C, H, W) float in [0, 1] -> the same.
+
+        Raises:
+            InputError: Wrong shape, channel count or range, or NaN.
+            InputTypeError: Not a tensor of floats.
+        """
+        code = self.encode(images)
+        return self.decode(code, size=(images.shape[-2], images.shape[-1]))
+
+
+def _convolutions(channels: tuple[int, ...]) -> nn.Sequential:
+    """3x3 convolutions from width to width, with an ELU after every one but the last."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(channels):
+        layers += [nn.Conv2d(inputs, outputs, kernel_size=3, padding=1), nn.ELU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def _check_float(name: str, tensor: object) -> None:
+    if not isinstance(tensor, Tensor):
+        raise InputTypeError(f"{name} must be a torch tensor, not {type(tensor).__name__}")
+    if not tensor.is_floating_point():
+        raise InputTypeError(
+            f"{name} must be float, not {tensor.dtype}; for 8-bit images divide by 255"
+        )
+
+
+def _check_images(images: Tensor, channels: int) -> None:
+    _check_float("images", images)
+    if images.ndim != 4:
+        raise InputError(f"images must have shape (N, C, H, W), not {tuple(images.shape)}")
+    if images.shape[1] != channels:
+        raise InputError(
+            f"images have {images.shape[1]} channels, these weights take {channels}"
+            f" ({'RGB' if channels == 3 else 'grey'})"
+        )
+    # A graph that is being compiled or exported cannot branch on values.
+    if torch.compiler.is_compiling():
+        return
+    if images.numel() == 0:
+        raise InputError(f"images are empty: shape {tuple(images.shape)}")
+    low, high = (bound.item() for bound in torch.aminmax(images.detach()))
+    if not (low >= -RANGE_TOLERANCE and high <= 1 + RANGE_TOLERANCE):
+        raise InputError(f"images must lie in [0, 1] without NaN, found {low:.4g} to {high:.4g}")
+
+
+def _pad_to_multiple(images: Tensor, factor: int) -> Tensor:
+    """Reflect images at the right and the bottom until ``factor`` divides their size.
+
+    By index and not by ``F.pad``, whose reflection needs more pixels than it pads: an image of a
+    single pixel is padded too.
+    """
+    if factor == 1:
+        return images
+    height, width = images.shape[-2:]
+    rows = _reflected_indices(height, (height + factor - 1) // factor * factor, images.device)
+    columns = _reflected_indices(width, (width + factor - 1) // factor * factor, images.device)
+    return images.index_select(-2, rows).index_select(-1, columns)
+
+
+def _reflected_indices(length: int, target: int, device: torch.device) -> Tensor:
+    period = max(2 * (length - 1), 1)
+    position = torch.arange(target, device=device) % period
+    return torch.minimum(position, period - position)

@@ -1,0 +1,175 @@
+"""Weight files: safetensors with configuration and training record, by name or by path.
+
+A file's metadata holds ``kind`` (``purifier`` or ``classifier``), ``config`` and ``record``, the
+latter two as JSON. Nothing is ever unpickled, and no size in a header is believed before the
+configuration's bounds and the tensors' shapes agree.
+"""
+
+import hashlib
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from comdefend.errors import DataMissingError, InputError, WeightsError
+from comdefend.atomic import atomic_write
+from comdefend.nn.classifier import ClassifierConfig, SmallResNet
+from comdefend.nn.config import PurifierConfig
+from comdefend.nn.purifier import ComDefend
+
+_SHIPPED = resources.files("comdefend.nn") / "weights"
+_SUFFIX = ".safetensors"
+
+
+def weights() -> list[str]:
+    """Return the names of the shipped purifiers, for `load`."""
+    return _names("purifier")
+
+
+def classifier_weights() -> list[str]:
+    """Return the names of the shipped classifiers, for `load_classifier`."""
+    return _names("classifier")
+
+
+def load(name: str, device: torch.device | str = "cpu") -> ComDefend:
+    """Load a purifier in evaluation mode.
+
+    Args:
+        name: A name of `weights`, or the path of a ``.safetensors`` file made by training.
+        device: Where to put it.
+
+    Raises:
+        InputError: Unknown name; the message lists the known ones.
+        DataMissingError: The path does not exist.
+        WeightsError: The file is corrupt, or holds something else than a purifier.
+    """
+    config, path = _open(name, "purifier")
+    return _fill(ComDefend(PurifierConfig.from_dict(config)), path, device)
+
+
+def load_classifier(name: str, device: torch.device | str = "cpu") -> SmallResNet:
+    """Load a small classifier in evaluation mode; it takes images in [0, 1].
+
+    Args:
+        name: A name of `classifier_weights`, or the path of a ``.safetensors`` file.
+        device: Where to put it.
+
+    Raises:
+        InputError: Unknown name; the message lists the known ones.
+        DataMissingError: The path does not exist.
+        WeightsError: The file is corrupt, or holds something else than a classifier.
+    """
+    config, path = _open(name, "classifier")
+    return _fill(SmallResNet(ClassifierConfig.from_dict(config)), path, device)
+
+
+def load_record(name: str) -> dict[str, Any]:
+    """Return the training record of a weight file: recipe, data, seed and what was measured.
+
+    Args:
+        name: A shipped name, or the path of a ``.safetensors`` file.
+
+    Raises:
+        InputError, DataMissingError, WeightsError: As for `load`.
+    """
+    path = _locate(name, weights() + classifier_weights())
+    return json.loads(_metadata(path).get("record", "{}"))
+
+
+def save_weights(
+    path: Path, module: ComDefend | SmallResNet, record: dict[str, Any], half: bool = False
+) -> None:
+    """Write a module with its configuration and training record, atomically.
+
+    Args:
+        path: The ``.safetensors`` file to write.
+        module: A purifier or a classifier.
+        record: How it was trained and what it measured, JSON types only.
+        half: Store floats in 16 bits; loading turns them back into 32.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    kind = "purifier" if isinstance(module, ComDefend) else "classifier"
+    tensors = {
+        name: (t.half() if half and t.is_floating_point() else t).detach().cpu().contiguous()
+        for name, t in module.state_dict().items()
+    }
+    metadata = {
+        "kind": kind,
+        "config": json.dumps(module.config.to_dict()),
+        "record": json.dumps(record),
+    }
+    atomic_write(path, save(tensors, metadata))
+
+
+def _index() -> dict[str, dict[str, str]]:
+    """Name -> kind and SHA-256 of the shipped files."""
+    return json.loads((_SHIPPED / "index.json").read_text())
+
+
+def _names(kind: str) -> list[str]:
+    return sorted(name for name, entry in _index().items() if entry["kind"] == kind)
+
+
+def _locate(name: str, known: list[str]) -> Path:
+    if not name.endswith(_SUFFIX):
+        if name not in known:
+            raise InputError(
+                f"unknown weights '{name}'; known: {', '.join(known)}, or a {_SUFFIX} file"
+            )
+        path = Path(str(_SHIPPED / f"{name}{_SUFFIX}"))
+        if not path.is_file():
+            raise WeightsError(f"{path}: missing from the installation; install comdefend again")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != _index()[name]["sha256"]:
+            raise WeightsError(
+                f"{path}: corrupt, its SHA-256 is not the published one; install comdefend again"
+            )
+        return path
+    if not (path := Path(name)).is_file():
+        raise DataMissingError(f"{name}: no such weight file")
+    return path
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: corrupt, not a safetensors file ({error})") from error
+
+
+def _open(name: str, kind: str) -> tuple[dict[str, Any], Path]:
+    path = _locate(name, _names(kind))
+    metadata = _metadata(path)
+    if metadata.get("kind") != kind:
+        raise WeightsError(f"{path}: holds no comdefend {kind}")
+    try:
+        config = json.loads(metadata["config"])
+        assert isinstance(config, dict)
+    except (KeyError, ValueError, AssertionError) as error:
+        raise WeightsError(f"{path}: its metadata holds no configuration") from error
+    return config, path
+
+
+_Module = TypeVar("_Module", bound=nn.Module)
+
+
+def _fill(module: _Module, path: Path, device: torch.device | str) -> _Module:
+    expected = module.state_dict()
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            # Names and shapes come from the header; compare them before reading any tensor.
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+            if shapes != {name: list(tensor.shape) for name, tensor in expected.items()}:
+                raise WeightsError(f"{path}: its tensors do not fit its configuration")
+            tensors = {name: file.get_tensor(name) for name in shapes}
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: corrupt ({error})") from error
+    module.load_state_dict(tensors)
+    return module.eval().to(device)

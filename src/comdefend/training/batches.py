@@ -1,0 +1,133 @@
+"""Random crops in batches that depend on seed and step alone.
+
+A step's batch is a function of (seed, step), not of what a random generator has drawn before: a
+resumed run sees what an uninterrupted one would have seen, and processes that train together cut
+one batch into their shares.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from comdefend.errors import ImageError
+from comdefend.images.files import read_image
+
+Crop = tuple[int, int, float, float]
+"""Step, index of the image, and where the crop lies: 0 is left or top, 1 is right or bottom."""
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """Return the generator of random numbers that belongs to one step of one run."""
+    return torch.Generator().manual_seed((seed << 32) + step)
+
+
+class StepSampler(Sampler[list[Crop]]):
+    """Draws each step's images and crop positions.
+
+    Args:
+        count: Number of images to draw from.
+        batch: Crops in a step, over all processes together.
+        steps: Steps in an epoch.
+        seed: Seed of the run.
+        rank: This process, from 0.
+        world: Number of processes; must divide ``batch``.
+    """
+
+    def __init__(
+        self, count: int, batch: int, steps: int, seed: int, rank: int = 0, world: int = 1
+    ) -> None:
+        self.count, self.batch, self.steps, self.seed = count, batch, steps, seed
+        self.share = slice(rank * batch // world, (rank + 1) * batch // world)
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to an epoch; the trainer calls this before each one."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[list[Crop]]:
+        for step in range(self.epoch * self.steps, (self.epoch + 1) * self.steps):
+            generator = step_generator(self.seed, step)
+            indices = torch.randint(self.count, (self.batch,), generator=generator).tolist()
+            places = torch.rand(self.batch, 2, generator=generator).tolist()
+            crops = [(step, i, x, y) for i, (x, y) in zip(indices, places, strict=True)]
+            yield crops[self.share]
+
+
+class TensorCrops(Dataset[Tensor]):
+    """Crops of images in memory.
+
+    Args:
+        images: (N, C, H, W) uint8.
+        size: Side of the square crops, cut down to the images' sides.
+    """
+
+    def __init__(self, images: Tensor, size: int) -> None:
+        self.images, self.size = images, size
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, crop: Crop) -> Tensor:
+        """Return one crop, (C, size, size) uint8."""
+        _, index, x, y = crop
+        image = self.images[index]
+        height, width = min(self.size, image.shape[-2]), min(self.size, image.shape[-1])
+        top = round(y * (image.shape[-2] - height))
+        left = round(x * (image.shape[-1] - width))
+        return image[:, top : top + height, left : left + width]
+
+
+class FileCrops(Dataset[Tensor]):
+    """Crops of image files, read when drawn.
+
+    Images smaller than the crop are enlarged to it. A file that cannot be read raises: training on
+    a different set than the record says would be worse than stopping.
+
+    Args:
+        paths: The image files.
+        size: Side of the square crops.
+        channels: 3 (RGB) or 1 (grey).
+    """
+
+    def __init__(self, paths: list[Path], size: int, channels: int) -> None:
+        self.paths, self.size, self.channels = paths, size, channels
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, crop: Crop) -> Tensor:
+        """Return one crop, (C, size, size) uint8."""
+        _, index, x, y = crop
+        image = read_image(self.paths[index]).image
+        if image.mode.startswith("I"):
+            raise ImageError(f"{self.paths[index]}: 16-bit images cannot be trained on")
+        image = image.convert("RGB" if self.channels == 3 else "L")
+        if (short := min(image.size)) < self.size:
+            enlarged = [max(self.size, round(side * self.size / short)) for side in image.size]
+            image = image.resize((enlarged[0], enlarged[1]), Image.Resampling.BICUBIC)
+        left = round(x * (image.width - self.size))
+        top = round(y * (image.height - self.size))
+        array = np.asarray(image.crop((left, top, left + self.size, top + self.size)))
+        return torch.from_numpy(array.reshape(self.size, self.size, -1)).permute(2, 0, 1)
+
+
+def crop_loader(
+    images: Tensor | list[Path], size: int, channels: int, sampler: StepSampler
+) -> DataLoader[Tensor]:
+    """Return a loader of (B, C, size, size) uint8 crops; files are read by worker processes."""
+    if isinstance(images, Tensor):
+        return DataLoader(TensorCrops(images, size), batch_sampler=sampler)
+    return DataLoader(
+        FileCrops(images, size, channels),
+        batch_sampler=sampler,
+        num_workers=2,
+        persistent_workers=True,
+    )

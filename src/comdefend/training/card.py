@@ -1,0 +1,65 @@
+"""Model cards: what a weight file is, how it came about, and what it measured."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import comdefend
+from comdefend.data import load_image_set
+from comdefend.errors import ComdefendError
+from comdefend.nn.purifier import ComDefend
+from comdefend.training.measure import measure_fidelity
+from comdefend.training.recipe import PurifierRecipe, recipe_to_dict
+
+
+def purifier_record(
+    purifier: ComDefend, recipe: PurifierRecipe, validation: Tensor
+) -> dict[str, Any]:
+    """Measure a trained purifier and return its record.
+
+    It is measured on the data set's test images; where the data has none, or images of different
+    sizes, on the training images that were held out.
+    """
+    try:
+        images, split = load_image_set(recipe.data, "test", recipe.network.channels).images, "test"
+        if recipe.data.startswith("folder:"):
+            raise ComdefendError("a folder has no official split")
+    except ComdefendError:
+        images, split = validation, "held out of training"
+    return {
+        "recipe": recipe_to_dict(recipe),
+        "bpp": recipe.network.bpp,
+        "parameters": sum(p.numel() for p in purifier.parameters()),
+        "measured_on": split,
+        "fidelity": measure_fidelity(purifier, images).to_dict(),
+        "versions": {"comdefend": comdefend.__version__, "torch": torch.__version__},
+    }
+
+
+def purifier_card(record: dict[str, Any]) -> str:
+    """Return the model card of a purifier's record, in Markdown."""
+    recipe, fidelity = record["recipe"], record["fidelity"]
+    network = recipe["network"]
+    ms_ssim = fidelity["ms_ssim"]
+    rows = [
+        ("data", f"`{recipe['data']}`, training split"),
+        ("bits a pixel", f"{record['bpp']:g} ({network['code_maps']} maps, downscale {network['downscale']})"),
+        ("parameters", f"{record['parameters']:,}"),
+        ("training", f"{recipe['steps']:,} steps of {recipe['batch']} crops of {recipe['crop']}x{recipe['crop']}, seed {recipe['seed']}"),
+        ("noise phi, lambda", f"{network['phi']:g}, {recipe['code_weight']:g}"),
+        ("measured on", f"{fidelity['images']:,} images ({record['measured_on']})"),
+        ("PSNR", f"{fidelity['psnr']:.2f} dB (mean over images), {fidelity['pooled_psnr']:.2f} dB (of the mean squared error)"),
+        ("SSIM", f"{fidelity['ssim']:.4f}"),
+        ("MS-SSIM", f"{ms_ssim:.4f}" if ms_ssim is not None else "needs images of at least 161 pixels"),
+        ("ones in the code", f"{fidelity['ones']:.1%}"),
+        ("versions", ", ".join(f"{k} {v}" for k, v in record["versions"].items())),
+    ]  # fmt: skip
+    lines = ["# Purifier", "", "| | |", "| --- | --- |"]
+    lines += [f"| {name} | {value} |" for name, value in rows]
+    lines += ["", "How far the logits lie from the threshold:", "", "| \\|z\\| | share |", "| --- | --- |"]
+    edges = fidelity["z_edges"]
+    for low, high, share in zip(edges, [*edges[1:], None], fidelity["z_shares"], strict=True):
+        bound = f"{low} to {high}" if high is not None else f"{low} and more"
+        lines.append(f"| {bound} | {share:.2%} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,105 @@
+"""How faithful a purifier is."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.image import (
+    multiscale_structural_similarity_index_measure,
+    structural_similarity_index_measure,
+)
+
+from comdefend.data.sources import batches
+from comdefend.nn.purifier import ComDefend
+
+# Five scales of an 11x11 window need images of more than (11 - 1) * 2^4 pixels.
+MS_SSIM_MINIMUM = 161
+# |z| up to which the histogram counts exactly; everything beyond falls into its last bin.
+HISTOGRAM_EDGES = (0, 1, 2, 5, 10, 20, 30, 40, 60, 80, 120, 160, 240)
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How faithfully a purifier rebuilds images; outputs are rounded to 8 bits first.
+
+    Attributes:
+        images: Number of images measured.
+        psnr: Mean over images of each image's PSNR, in dB.
+        pooled_psnr: PSNR of the mean squared error over all images, in dB; never above `psnr`.
+        ssim: Mean structural similarity.
+        ms_ssim: Mean multi-scale structural similarity; None for images below 161 pixels.
+        ones: Share of ones in the code.
+        z_edges: Lower edges of the bins of |z|; the last bin is open.
+        z_shares: Share of the logits in each bin.
+    """
+
+    images: int
+    psnr: float
+    pooled_psnr: float
+    ssim: float
+    ms_ssim: float | None
+    ones: float
+    z_edges: tuple[int, ...]
+    z_shares: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as plain JSON types."""
+        return asdict(self)
+
+
+def round_to_8_bits(images: Tensor) -> Tensor:
+    """Round images in [0, 1] to the values that 8-bit files hold."""
+    return (images * 255).round() / 255
+
+
+def peak_signal_noise_ratio(purified: Tensor, images: Tensor) -> Tensor:
+    """Return the mean over images of the PSNR in dB, for (N, C, H, W) in [0, 1].
+
+    An image that is rebuilt without any error counts as if one of its values were off by half of
+    an 8-bit step, since a mean over infinity says nothing.
+    """
+    floor = (0.5 / 255) ** 2 / images[0].numel()
+    error = (purified - images).square().flatten(1).mean(1).clamp(min=floor)
+    return (-10 * torch.log10(error)).mean()
+
+
+@torch.inference_mode()
+def measure_fidelity(purifier: ComDefend, images: Tensor, batch: int = 100) -> Fidelity:
+    """Measure a purifier in evaluation mode on (N, C, H, W) uint8 images of one size."""
+    device = next(purifier.parameters()).device
+    edges = torch.tensor(HISTOGRAM_EDGES, dtype=torch.float32, device=device)
+    counts = torch.zeros(len(edges), device=device, dtype=torch.float64)
+    psnr = squared = similarity = multiscale = ones = 0.0
+    large = min(images.shape[-2:]) >= MS_SSIM_MINIMUM
+    for part in batches(len(images), batch):
+        clean = images[part].to(device).float() / 255
+        logits = purifier.logits(clean)
+        code = purifier.binarize(logits)
+        size = (images.shape[-2], images.shape[-1])
+        purified = round_to_8_bits(purifier.decode(code, size=size))
+        share = len(clean) / len(images)
+        psnr += share * peak_signal_noise_ratio(purified, clean).item()
+        squared += share * (purified - clean).square().mean().item()
+        ssim = structural_similarity_index_measure(purified, clean, data_range=1.0)
+        assert isinstance(ssim, Tensor)
+        similarity += share * ssim.item()
+        if large:
+            ms_ssim = multiscale_structural_similarity_index_measure(
+                purified, clean, data_range=1.0
+            )
+            multiscale += share * ms_ssim.item()
+        ones += share * code.mean().item()
+        bins = torch.bucketize(logits.abs().flatten(), edges, right=True) - 1
+        counts += torch.bincount(bins, minlength=len(edges))
+    return Fidelity(
+        images=len(images),
+        psnr=psnr,
+        pooled_psnr=-10 * math.log10(max(squared, 1e-12)),
+        ssim=similarity,
+        ms_ssim=multiscale if large else None,
+        ones=ones,
+        z_edges=HISTOGRAM_EDGES,
+        z_shares=tuple((counts / counts.sum()).tolist()),
+    )

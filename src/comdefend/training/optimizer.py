@@ -1,0 +1,72 @@
+"""Muon, for convolutions."""
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, orthogonalised: every update of a layer changes all directions alike.
+
+    Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks". A purifier is
+    eighteen convolutions without a shortcut or a normalisation; plain gradients shrink or grow
+    from layer to layer, and Adam needs thousands of careful steps. Orthogonalised updates keep the
+    layers in step: 1,000 small steps go further than 40,000 images with Adam.
+
+    torch's own ``torch.optim.Muon`` takes matrices only and computes in bfloat16, which processors
+    without bfloat16 units emulate slowly; this one takes filters of any shape, as matrices of
+    (outputs, everything else), in their own precision.
+
+    Args:
+        params: Weights of at least two dimensions, or groups of them.
+        lr: Learning rate: the spectral norm of an update.
+        momentum: Decay of the gradient's moving average (Nesterov).
+    """
+
+    def __init__(
+        self, params: Iterable[Tensor] | Iterable[dict], lr: float, momentum: float = 0.95
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Update all weights once."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                average = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
+                average.lerp_(weight.grad, 1 - group["momentum"])
+                update = weight.grad.lerp(average, group["momentum"]).flatten(1)
+                rows, columns = update.shape
+                scale = math.sqrt(max(1.0, rows / columns))
+                weight.add_(
+                    orthogonalize(update).view_as(weight), alpha=-group["lr"] * scale
+                )
+        return loss
+
+
+def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
+    """Return roughly the nearest matrix with orthonormal rows or columns.
+
+    Newton-Schulz iteration with Jordan's quintic, which brings singular values near 1 (between
+    about 0.7 and 1.2) in five steps.
+
+    Args:
+        matrix: (rows, columns).
+        steps: Iterations.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    x = x / (x.norm() + 1e-12)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if tall else x

@@ -1,0 +1,34 @@
+"""A picture of how well a purifier rebuilds, after every epoch."""
+
+from pathlib import Path
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+from torchvision.utils import make_grid, save_image
+
+
+class ReconstructionPanel(Callback):
+    """Writes ``panels/epoch-NNNN.png``: clean images above, purified ones below them.
+
+    Args:
+        images: (N, C, H, W) uint8, never trained on.
+        folder: The run's folder.
+    """
+
+    def __init__(self, images: Tensor, folder: Path) -> None:
+        self.images, self.folder = images, folder / "panels"
+
+    @torch.inference_mode()
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the panel of this epoch; the module is in evaluation mode."""
+        if not trainer.is_global_zero:
+            return
+        clean = (self.images.float() / 255).to(pl_module.device)
+        purifier = pl_module.purifier
+        assert callable(purifier)
+        grid = make_grid(torch.cat([clean, purifier(clean)]), nrow=len(clean), padding=2)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        grid = grid.repeat_interleave(3, 1).repeat_interleave(3, 2)
+        save_image(grid, self.folder / f"epoch-{trainer.current_epoch + 1:04d}.png")

@@ -1,0 +1,212 @@
+"""Training a purifier: encoder and decoder together, on clean images only."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+
+from comdefend.atomic import atomic_write
+from comdefend.data import load_training_images
+from comdefend.errors import InputError
+from comdefend.nn.loss import purifier_loss
+from comdefend.nn.purifier import ComDefend
+from comdefend.nn.zoo import save_weights
+from comdefend.training.batches import FileCrops, StepSampler, crop_loader, step_generator
+from comdefend.training.card import purifier_card, purifier_record
+from comdefend.training.measure import peak_signal_noise_ratio, round_to_8_bits
+from comdefend.training.optimizer import Muon
+from comdefend.training.panel import ReconstructionPanel
+from comdefend.training.recipe import PurifierRecipe
+from comdefend.training.run import Precision, fit, open_run
+
+# Gain of the orthogonal initialisation; above 1 because an ELU halves the negative part.
+INITIAL_GAIN = 1.2
+# The logits have to rise above noise of standard deviation phi; starting them at that scale saves
+# the steps that would go into growing them. They are half as wide as the noise then.
+LOGIT_GAIN = 0.5
+
+
+class PurifierTraining(LightningModule):
+    """Minimises `purifier_loss` with noise before the binarisation (Jia et al. 2019, Section 3).
+
+    Filters are trained by Muon, biases by Adam, both with the same schedule: a linear warm-up,
+    a plateau and a linear decay to zero.
+
+    Args:
+        recipe: Network, loss, optimiser and schedule.
+    """
+
+    def __init__(self, recipe: PurifierRecipe) -> None:
+        super().__init__()
+        self.recipe = recipe
+        # Muon and Adam step one after the other in a step of training.
+        self.automatic_optimization = False
+        with torch.random.fork_rng():
+            torch.manual_seed(recipe.seed)
+            self.purifier = ComDefend(recipe.network)
+            initialize(self.purifier)
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> None:
+        """Do one step on (B, C, h, w) uint8 crops."""
+        images = batch.float() / 255
+        if self.recipe.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        logits = self.purifier.logits(images)
+        code = self.purifier.binarize(logits, self._noise(logits))
+        purified = self.purifier.decode(code, size=(images.shape[-2], images.shape[-1]))
+        loss = purifier_loss(images, purified.float(), code.float(), self.recipe.code_weight)
+
+        optimizers, schedulers = self._optimizers()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        self.manual_backward(loss.total)
+        for optimizer in optimizers:
+            optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+
+        with torch.no_grad():
+            psnr = -10 * torch.log10((purified - images).square().mean())
+            self.log_dict(
+                {
+                    "loss": loss.total,
+                    "loss_reconstruction": loss.reconstruction,
+                    "loss_code": loss.code,
+                    "noisy_psnr": psnr,
+                    "ones": code.mean(),
+                    "abs_z": logits.abs().mean(),
+                    "lr": schedulers[0].get_last_lr()[0],
+                },
+            )
+            self.log("psnr", psnr, prog_bar=True, logger=False)
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        """Measure the PSNR in use, with the hard threshold, on (B, C, h, w) uint8 images."""
+        images = batch.float() / 255
+        purified = round_to_8_bits(self.purifier(images).float())
+        psnr = peak_signal_noise_ratio(purified, images)
+        self.log("validation_psnr", psnr, prog_bar=True, batch_size=len(batch))
+
+    def configure_optimizers(self) -> Any:  # noqa: ANN401, Lightning's union of shapes
+        """Return Muon for filters and Adam for biases, with their schedules."""
+        recipe = self.recipe
+        logit_filter = self.purifier.encoder.layers[-1].weight
+        filters = [p for p in self.purifier.parameters() if p.ndim > 1 and p is not logit_filter]
+        biases = [p for p in self.purifier.parameters() if p.ndim == 1]
+        muon = Muon(
+            [
+                {"params": filters},
+                {"params": [logit_filter], "lr": recipe.learning_rate * recipe.logit_rate},
+            ],
+            lr=recipe.learning_rate,
+        )
+        adam = torch.optim.Adam(biases, lr=recipe.bias_rate, betas=(0.9, 0.99))
+        return [muon, adam], [LambdaLR(muon, self._schedule), LambdaLR(adam, self._schedule)]
+
+    def _schedule(self, step: int) -> float:
+        done = min(step / self.recipe.steps, 1.0)
+        return min(1.0, (step + 1) / (0.1 * self.recipe.steps), (1 - done) / 0.7)
+
+    def _optimizers(self) -> tuple[list[Any], list[Any]]:
+        optimizers, schedulers = self.optimizers(), self.lr_schedulers()
+        assert isinstance(optimizers, list)
+        assert isinstance(schedulers, list)
+        return optimizers, schedulers
+
+    def _noise(self, logits: Tensor) -> Tensor:
+        """Draw this step's noise: for the whole batch, of which each process takes its share."""
+        # Every optimiser's step counts once, and there are two.
+        generator = step_generator(self.recipe.seed + 1, self.global_step // 2)
+        share, world, rank = len(logits), self.trainer.world_size, self.trainer.global_rank
+        noise = torch.randn(share * world, *logits.shape[1:], generator=generator)
+        return noise[rank * share : (rank + 1) * share].to(logits)
+
+
+@torch.no_grad()
+def initialize(purifier: ComDefend) -> None:
+    """Set orthogonal filters and zero biases, with logits on the scale of the noise."""
+    for module in purifier.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.orthogonal_(module.weight, INITIAL_GAIN)
+            assert module.bias is not None
+            nn.init.zeros_(module.bias)
+    logit_layer = purifier.encoder.layers[-1]
+    assert isinstance(logit_layer, nn.Conv2d)
+    logit_layer.weight.mul_(max(LOGIT_GAIN * purifier.config.phi, 1.0))
+
+
+def train_purifier(
+    recipe: PurifierRecipe,
+    output: Path,
+    precision: Precision = "auto",
+    devices: int = 1,
+) -> Path | None:
+    """Train a purifier and write ``purifier.safetensors`` and ``purifier.md`` (its model card).
+
+    A run that was stopped, however, goes on from its last checkpoint when called again with the
+    same recipe and output, and ends with the weights that an uninterrupted run would have had.
+
+    Args:
+        recipe: What to train, on which data.
+        output: The run's folder; logs, checkpoints and panels go there too.
+        precision: ``auto``, ``32`` or ``bf16``.
+        devices: Processes that train together.
+
+    Returns:
+        The weight file; None in processes that leave writing to the first.
+
+    Raises:
+        InputError: The folder holds a run of another recipe, or the data is too small.
+        DataMissingError: The data is not there.
+    """
+    open_run(output, recipe)
+    channels = recipe.network.channels
+    images = load_training_images(recipe.data, channels)
+    if len(images) <= recipe.validation:
+        raise InputError(
+            f"{recipe.data}: {len(images)} images do not leave any to train on beside "
+            f"{recipe.validation} for validation"
+        )
+    if recipe.batch % devices:
+        raise InputError(f"batch ({recipe.batch}) must be a multiple of devices ({devices})")
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(recipe.seed))
+    held_out, kept = order[: recipe.validation], order[recipe.validation :]
+    if isinstance(images, Tensor):
+        training, validation = images[kept], images[held_out]
+    else:
+        training = [images[i] for i in kept]
+        files = FileCrops([images[i] for i in held_out], 4 * recipe.crop, channels)
+        validation = torch.stack([files[0, i, 0.5, 0.5] for i in range(len(files))])
+
+    module = PurifierTraining(recipe)
+    sampler = StepSampler(
+        count=len(training),
+        batch=recipe.batch,
+        steps=recipe.epoch_steps,
+        seed=recipe.seed,
+        # Lightning starts the other processes itself, and tells them which they are.
+        rank=int(os.environ.get("LOCAL_RANK", "0")),
+        world=devices,
+    )
+    started = fit(
+        module,
+        crop_loader(training, recipe.crop, channels, sampler),
+        DataLoader(validation, batch_size=64),  # type: ignore[arg-type]
+        output,
+        recipe.epochs,
+        [ReconstructionPanel(validation[:12], output)],
+        precision,
+        devices,
+    )
+    if not started:
+        return None
+    weights = output / "purifier.safetensors"
+    record = purifier_record(module.purifier.eval(), recipe, validation)
+    save_weights(weights, module.purifier, record)
+    atomic_write(output / "purifier.md", purifier_card(record).encode())
+    return weights

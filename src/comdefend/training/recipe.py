@@ -1,0 +1,190 @@
+"""Recipes: everything that decides what a training run produces, as data."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from comdefend.errors import DataMissingError, InputError
+from comdefend.nn.classifier import ClassifierConfig
+from comdefend.nn.config import PurifierConfig
+
+RECIPES = resources.files("comdefend.training") / "recipes"
+
+
+@dataclass(frozen=True)
+class PurifierRecipe:
+    """How a purifier is trained.
+
+    Attributes:
+        data: Data set, as `comdefend.data` names it; its training split is used.
+        network: The purifier's architecture, its noise phi included.
+        steps: Steps of training.
+        batch: Crops in a step, over all processes together.
+        crop: Side of the square crops, in pixels.
+        learning_rate: Of Muon, for filters.
+        logit_rate: Factor on it for the filter that makes the logits.
+        bias_rate: Learning rate of Adam, for biases.
+        code_weight: lambda, the weight of ||c||^2 in the loss.
+        epoch_steps: Steps between two checkpoints, reconstruction panels and validations.
+        validation: Training images held out for validation, never trained on.
+        seed: Seed of initialisation, crops and noise.
+        channels_last: Memory format of the activations.
+    """
+
+    data: str
+    network: PurifierConfig
+    steps: int
+    batch: int = 8
+    crop: int = 16
+    learning_rate: float = 4e-3
+    logit_rate: float = 0.25
+    bias_rate: float = 1e-3
+    code_weight: float = 1e-4
+    epoch_steps: int = 250
+    validation: int = 128
+    seed: int = 0
+    channels_last: bool = True
+
+    def __post_init__(self) -> None:
+        _check_positive(
+            self, "steps", "batch", "crop", "learning_rate", "logit_rate", "bias_rate",
+            "epoch_steps", "validation",
+        )  # fmt: skip
+        if self.code_weight < 0:
+            raise InputError(f"code_weight must not be negative: {self.code_weight}")
+        if self.steps % self.epoch_steps:
+            raise InputError(
+                f"steps ({self.steps}) must be a multiple of epoch_steps ({self.epoch_steps})"
+            )
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs, each of ``epoch_steps`` steps."""
+        return self.steps // self.epoch_steps
+
+
+@dataclass(frozen=True)
+class ClassifierRecipe:
+    """How a small classifier is trained.
+
+    Attributes:
+        data: Data set, as `comdefend.data` names it; its training split is used.
+        network: The classifier's architecture. Its mean and standard deviation are those of the
+            training images; values given here are placeholders.
+        epochs: Passes over the training images.
+        batch: Images in a step.
+        learning_rate: Of Muon, for filters.
+        bias_rate: Peak learning rate of Adam, for all other parameters.
+        label_smoothing: Share of the target spread over all classes.
+        translate: Pixels by which training images are shifted at most.
+        cutout: Side of the square that is blanked in training images; 0 for none.
+        flip: Mirror training images: in one epoch some, in the next the others.
+        average: Decay of the moving average of weights that is kept in the end; 0 for none.
+        validation: Training images held out for validation, never trained on.
+        seed: Seed of initialisation, order and augmentation.
+    """
+
+    data: str
+    network: ClassifierConfig
+    epochs: int
+    batch: int = 128
+    learning_rate: float = 0.02
+    bias_rate: float = 5e-3
+    label_smoothing: float = 0.1
+    translate: int = 2
+    cutout: int = 0
+    flip: bool = True
+    average: float = 0.0
+    validation: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_positive(self, "epochs", "batch", "learning_rate", "bias_rate", "validation")
+        if not 0 <= self.label_smoothing < 1:
+            raise InputError(f"label_smoothing must be in [0, 1): {self.label_smoothing}")
+
+
+_NETWORKS: dict[type, type] = {
+    PurifierRecipe: PurifierConfig,
+    ClassifierRecipe: ClassifierConfig,
+}
+_Recipe = TypeVar("_Recipe", PurifierRecipe, ClassifierRecipe)
+
+
+def recipes(kind: type[_Recipe]) -> list[str]:
+    """Return the names of the shipped recipes of one kind."""
+    names = []
+    for file in RECIPES.iterdir():
+        if file.name.endswith(".yaml") and isinstance(_read(file.read_text(), file.name), kind):
+            names.append(file.name.removesuffix(".yaml"))
+    return sorted(names)
+
+
+def load_recipe(name: str, kind: type[_Recipe], **changes: object) -> _Recipe:
+    """Load a recipe by its shipped name or from a YAML file.
+
+    Args:
+        name: A name of `recipes`, or a path that ends in ``.yaml``.
+        kind: `PurifierRecipe` or `ClassifierRecipe`.
+        changes: Fields to replace; those that are None stay.
+
+    Raises:
+        InputError: No such recipe, one of the other kind, or a bad field.
+        DataMissingError: The file does not exist.
+    """
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise DataMissingError(f"{name}: no such recipe file")
+        recipe = _read(path.read_text(), name)
+    else:
+        file = RECIPES / f"{name}.yaml"
+        if name not in recipes(kind):
+            known = ", ".join(recipes(kind))
+            raise InputError(f"unknown recipe '{name}'; shipped: {known}; or give a .yaml file")
+        recipe = _read(file.read_text(), file.name)
+    if not isinstance(recipe, kind):
+        raise InputError(f"{name}: is a {type(recipe).__name__}, not a {kind.__name__}")
+    return dataclasses.replace(recipe, **{k: v for k, v in changes.items() if v is not None})
+
+
+def recipe_to_dict(recipe: PurifierRecipe | ClassifierRecipe) -> dict[str, Any]:
+    """Return a recipe as plain JSON types, as a recipe file holds it."""
+    kind = "purifier" if isinstance(recipe, PurifierRecipe) else "classifier"
+    return {"kind": kind, **dataclasses.asdict(recipe)}
+
+
+def _read(text: str, where: str) -> PurifierRecipe | ClassifierRecipe:
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{where}: not readable as YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(values, Mapping):
+        raise InputError(f"{where}: a recipe must be a mapping of field to value")
+    values = dict(values)
+    kinds = {"purifier": PurifierRecipe, "classifier": ClassifierRecipe}
+    kind = kinds.get(values.pop("kind", ""))
+    if kind is None:
+        raise InputError(f"{where}: needs 'kind: purifier' or 'kind: classifier'")
+    fields = {f.name for f in dataclasses.fields(kind)}
+    if unknown := sorted(set(values) - fields):
+        raise InputError(f"{where}: unknown fields {unknown}; known: {sorted(fields)}")
+    try:
+        values["network"] = _NETWORKS[kind].from_dict(values.get("network") or {})
+        return kind(**values)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    except TypeError as error:
+        raise InputError(f"{where}: {error}".replace("__init__()", kind.__name__)) from error
+
+
+def _check_positive(recipe: object, *names: str) -> None:
+    for name in names:
+        value = getattr(recipe, name)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+            raise InputError(f"{name} must be a positive number: {value!r}")

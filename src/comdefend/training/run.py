@@ -1,0 +1,115 @@
+"""Training runs: folders that hold logs, checkpoints, pictures, and in the end the weights."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks.progress import RichProgressBar, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch.utils.data import DataLoader
+
+from comdefend.errors import InputError, OutputError
+from comdefend.atomic import atomic_write
+from comdefend.training.recipe import ClassifierRecipe, PurifierRecipe, recipe_to_dict
+
+Precision = str
+"""``auto``, ``32`` or ``bf16``."""
+
+
+def fit(
+    module: LightningModule,
+    train: DataLoader[Any],
+    validation: DataLoader[Any],
+    output: Path,
+    epochs: int,
+    callbacks: list[Callback],
+    precision: Precision = "auto",
+    devices: int = 1,
+) -> bool:
+    """Train, going on from the folder's last checkpoint where there is one.
+
+    Args:
+        module: What to train.
+        train: Batches of one epoch.
+        validation: Batches to validate on after every epoch.
+        output: The run's folder.
+        epochs: Epochs in all, those of earlier runs counted.
+        callbacks: Beside the progress bar and the checkpoints.
+        precision: ``auto`` takes bf16 where the processor or GPU computes in it.
+        devices: Processes that train together (DDP).
+
+    Returns:
+        Whether this is the process that writes results.
+    """
+    checkpoints = ModelCheckpoint(dirpath=output / "checkpoints", save_last=True, save_top_k=0)
+    interactive = sys.stderr.isatty()
+    bar: Callback = RichProgressBar() if interactive else TQDMProgressBar(refresh_rate=50)
+    trainer = Trainer(
+        max_epochs=epochs,
+        accelerator="auto",
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        # The samplers cut batches into shares themselves, so that the number of processes does
+        # not change what is learnt.
+        use_distributed_sampler=False,
+        precision=_lightning_precision(precision),
+        logger=[
+            CSVLogger(output, name="logs", version="csv"),
+            TensorBoardLogger(output, name="logs", version="tensorboard"),
+        ],
+        callbacks=[checkpoints, bar, *callbacks],
+        log_every_n_steps=50,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        deterministic=True,
+        benchmark=False,
+    )
+    last = output / "checkpoints" / "last.ckpt"
+    resume = str(last) if last.is_file() else None
+    trainer.fit(module, train, validation, ckpt_path=resume, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return trainer.is_global_zero
+
+
+def open_run(output: Path, recipe: PurifierRecipe | ClassifierRecipe) -> None:
+    """Make a run's folder, or check that the one there belongs to the same recipe.
+
+    Raises:
+        InputError: The folder holds a run of another recipe.
+        OutputError: The folder cannot be written.
+    """
+    file = output / "recipe.json"
+    text = json.dumps(recipe_to_dict(recipe), indent=2) + "\n"
+    if file.is_file():
+        if file.read_text() != text:
+            raise InputError(
+                f"{output}: holds a run of another recipe; take another --output or remove it"
+            )
+        return
+    if output.exists() and not output.is_dir():
+        raise OutputError(f"{output}: is a file, not a folder")
+    atomic_write(file, text.encode())
+
+
+def native_bf16() -> bool:
+    """Whether the GPU, or without one the processor, computes in bfloat16 and not by emulation."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    flags = torch.cpu.get_capabilities()
+    return bool(flags.get("avx512_bf16") or flags.get("amx_bf16") or flags.get("bf16"))
+
+
+def _lightning_precision(precision: Precision) -> Any:  # noqa: ANN401, Lightning's literals
+    choices = {
+        "auto": "bf16-mixed" if native_bf16() else "32-true",
+        "32": "32-true",
+        "bf16": "bf16-mixed",
+    }
+    if precision not in choices:
+        raise InputError(f"precision must be one of {', '.join(choices)}, not '{precision}'")
+    return choices[precision]
