@@ -1,1 +1,54 @@
+"""ComDefend: a learned compression shield for image classifiers.
+
+The names below are all that most users need; each is imported when first asked for, so that
+``import comdefend`` is quick.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from comdefend.defense import DefendedClassifier
+    from comdefend.errors import ComdefendError
+    from comdefend.images.purify import purify_files
+    from comdefend.nn.config import PurifierConfig
+    from comdefend.nn.purifier import ComDefend
+    from comdefend.nn.zoo import classifier_weights, load, load_classifier, load_record, weights
+
+_HOMES = {
+    "ComDefend": "comdefend.nn.purifier",
+    "ComdefendError": "comdefend.errors",
+    "DefendedClassifier": "comdefend.defense",
+    "PurifierConfig": "comdefend.nn.config",
+    "classifier_weights": "comdefend.nn.zoo",
+    "load": "comdefend.nn.zoo",
+    "load_classifier": "comdefend.nn.zoo",
+    "load_record": "comdefend.nn.zoo",
+    "purify_files": "comdefend.images.purify",
+    "weights": "comdefend.nn.zoo",
+}
+
+__all__ = [
+    "ComDefend",
+    "ComdefendError",
+    "DefendedClassifier",
+    "PurifierConfig",
+    "classifier_weights",
+    "load",
+    "load_classifier",
+    "load_record",
+    "purify_files",
+    "weights",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401, any public name
+    if name not in _HOMES:
+        raise AttributeError(f"module 'comdefend' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

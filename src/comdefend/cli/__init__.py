@@ -1,0 +1,63 @@
+"""The command line: one file a command, no logic of its own."""
+
+import sys
+
+import typer
+from rich.console import Console
+
+import comdefend
+from comdefend.cli import demo, purify, train, train_classifier
+from comdefend.errors import ComdefendError
+
+app = typer.Typer(
+    name="comdefend",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="""A learned compression shield for image classifiers, and an honest measure of its worth.
+
+ComDefend (Jia et al., CVPR 2019) squeezes an image through a binary code of a few bits a pixel and
+rebuilds it. Perturbations that do not fit into the code are gone before a classifier sees them.
+An attacker who knows of the shield can still get through: see what [bold]comdefend demo[/bold]
+prints under "adaptive" before you rely on it.
+
+Start with [bold]comdefend demo[/bold], then [bold]comdefend purify photos/ clean/[/bold].
+Every command explains itself with [bold]--help[/bold].
+
+Exit codes: 0 done, 1 the job failed (or failed for some files), 2 bad use.""",
+    epilog="Data sets are looked for in the folder that COMDEFEND_DATA names.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"comdefend {comdefend.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+    ),
+) -> None:
+    pass
+
+
+demo.register(app)
+purify.register(app)
+train.register(app)
+train_classifier.register(app)
+
+
+def main() -> None:
+    """Run the command line; errors that users can cause end in one line on standard error."""
+    try:
+        app()
+    except ComdefendError as error:
+        Console(stderr=True).print(f"error: {error}", style="bold red", markup=False,
+                                   highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)

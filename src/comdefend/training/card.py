@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 import comdefend
-from comdefend.data import load_image_set
+from comdefend.data import ImageSet, load_image_set
 from comdefend.errors import ComdefendError
+from comdefend.nn.classifier import SmallResNet
 from comdefend.nn.purifier import ComDefend
-from comdefend.training.measure import measure_fidelity
-from comdefend.training.recipe import PurifierRecipe, recipe_to_dict
+from comdefend.training.measure import measure_accuracy, measure_fidelity
+from comdefend.training.recipe import ClassifierRecipe, PurifierRecipe, recipe_to_dict
 
 
 def purifier_record(
@@ -33,7 +34,7 @@ def purifier_record(
         "parameters": sum(p.numel() for p in purifier.parameters()),
         "measured_on": split,
         "fidelity": measure_fidelity(purifier, images).to_dict(),
-        "versions": {"comdefend": comdefend.__version__, "torch": torch.__version__},
+        "versions": _versions(),
     }
 
 
@@ -55,11 +56,47 @@ def purifier_card(record: dict[str, Any]) -> str:
         ("ones in the code", f"{fidelity['ones']:.1%}"),
         ("versions", ", ".join(f"{k} {v}" for k, v in record["versions"].items())),
     ]  # fmt: skip
-    lines = ["# Purifier", "", "| | |", "| --- | --- |"]
-    lines += [f"| {name} | {value} |" for name, value in rows]
+    lines = ["# Purifier", "", *_table(rows)]
     lines += ["", "How far the logits lie from the threshold:", "", "| \\|z\\| | share |", "| --- | --- |"]
     edges = fidelity["z_edges"]
     for low, high, share in zip(edges, [*edges[1:], None], fidelity["z_shares"], strict=True):
         bound = f"{low} to {high}" if high is not None else f"{low} and more"
         lines.append(f"| {bound} | {share:.2%} |")
     return "\n".join(lines) + "\n"
+
+
+def classifier_record(
+    classifier: SmallResNet, recipe: ClassifierRecipe, images: ImageSet, split: str
+) -> dict[str, Any]:
+    """Measure a trained classifier on clean images and return its record."""
+    return {
+        "recipe": recipe_to_dict(recipe),
+        "parameters": sum(p.numel() for p in classifier.parameters()),
+        "measured_on": split,
+        "images": len(images),
+        "accuracy": measure_accuracy(classifier, images),
+        "versions": _versions(),
+    }
+
+
+def classifier_card(record: dict[str, Any]) -> str:
+    """Return the model card of a classifier's record, in Markdown."""
+    recipe = record["recipe"]
+    rows = [
+        ("data", f"`{recipe['data']}`, training split"),
+        ("architecture", f"SmallResNet, widths {tuple(recipe['network']['widths'])}"),
+        ("parameters", f"{record['parameters']:,}, stored in 16 bits"),
+        ("training", f"{recipe['epochs']} epochs, batches of {recipe['batch']}, seed {recipe['seed']}"),
+        ("measured on", f"{record['images']:,} clean images ({record['measured_on']})"),
+        ("accuracy", f"{record['accuracy']:.2%}"),
+        ("versions", ", ".join(f"{k} {v}" for k, v in record["versions"].items())),
+    ]  # fmt: skip
+    return "\n".join(["# Classifier", "", *_table(rows)]) + "\n"
+
+
+def _table(rows: list[tuple[str, str]]) -> list[str]:
+    return ["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows)]
+
+
+def _versions() -> dict[str, str]:
+    return {"comdefend": comdefend.__version__, "torch": torch.__version__}

@@ -1,16 +1,17 @@
-"""How faithful a purifier is."""
+"""How faithful a purifier is, and how accurate a classifier."""
 
 import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics.functional.image import (
     multiscale_structural_similarity_index_measure,
     structural_similarity_index_measure,
 )
 
+from comdefend.data import ImageSet
 from comdefend.data.sources import batches
 from comdefend.nn.purifier import ComDefend
 
@@ -103,3 +104,13 @@ def measure_fidelity(purifier: ComDefend, images: Tensor, batch: int = 100) -> F
         z_edges=HISTOGRAM_EDGES,
         z_shares=tuple((counts / counts.sum()).tolist()),
     )
+
+
+@torch.inference_mode()
+def measure_accuracy(classifier: nn.Module, images: ImageSet, batch: int = 250) -> float:
+    """Return the share of images that a classifier of [0, 1] images gets right."""
+    hits = 0
+    for part in batches(len(images), batch):
+        logits = classifier(images.images[part].float() / 255)
+        hits += int((logits.argmax(1) == images.labels[part]).sum())
+    return hits / len(images)

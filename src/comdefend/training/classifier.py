@@ -1,0 +1,203 @@
+"""Training the small classifiers that ship with the package."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader, Sampler, TensorDataset
+
+from comdefend.atomic import atomic_write
+from comdefend.data import ImageSet, load_image_set
+from comdefend.errors import ComdefendError, InputError
+from comdefend.nn.classifier import ClassifierConfig, SmallResNet
+from comdefend.nn.zoo import load_classifier, save_weights
+from comdefend.training.batches import step_generator
+from comdefend.training.card import classifier_card, classifier_record
+from comdefend.training.optimizer import Muon
+from comdefend.training.recipe import ClassifierRecipe
+from comdefend.training.run import Precision, fit, open_run
+
+
+class ClassifierTraining(LightningModule):
+    """Cross-entropy with label smoothing on shifted and mirrored images.
+
+    Filters are trained by Muon, everything else by Adam, both with a linear warm-up and a linear
+    decay to zero.
+
+    Args:
+        recipe: Optimiser, schedule and augmentation.
+        network: The architecture, with the training images' mean and standard deviation.
+        steps: Steps in all.
+    """
+
+    def __init__(self, recipe: ClassifierRecipe, network: ClassifierConfig, steps: int) -> None:
+        super().__init__()
+        self.recipe, self.steps = recipe, steps
+        # Muon and Adam step one after the other in a step of training.
+        self.automatic_optimization = False
+        with torch.random.fork_rng():
+            torch.manual_seed(recipe.seed)
+            self.classifier = SmallResNet(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Do one step on (B, C, H, W) uint8 images and their (B,) labels."""
+        pixels, labels = batch
+        # Every optimiser's step counts once, and there are two.
+        generator = step_generator(self.recipe.seed + 1, self.global_step // 2)
+        images = augment(pixels.float() / 255, self.recipe, generator)
+        logits = self.classifier(images.contiguous(memory_format=torch.channels_last))
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+
+        optimizers, schedulers = self.optimizers(), self.lr_schedulers()
+        assert isinstance(optimizers, list)
+        assert isinstance(schedulers, list)
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        self.manual_backward(loss)
+        for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
+            optimizer.step()
+            scheduler.step()
+
+        accuracy = (logits.argmax(1) == labels).float().mean()
+        self.log_dict({"loss": loss, "accuracy": accuracy}, prog_bar=True)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Measure the accuracy on training images that were held out."""
+        pixels, labels = batch
+        hits = self.classifier(pixels.float() / 255).argmax(1) == labels
+        self.log("validation_accuracy", hits.float().mean(), prog_bar=True, batch_size=len(labels))
+
+    def configure_optimizers(self) -> Any:  # noqa: ANN401, Lightning's union of shapes
+        """Return Muon for filters and Adam for everything else, with their schedules."""
+        filters = [p for p in self.classifier.parameters() if p.ndim == 4]
+        others = [p for p in self.classifier.parameters() if p.ndim != 4]
+        muon = Muon(filters, lr=self.recipe.learning_rate, momentum=0.9)
+        adam = torch.optim.Adam(others, lr=self.recipe.bias_rate, betas=(0.9, 0.99))
+        return [muon, adam], [LambdaLR(muon, self._schedule), LambdaLR(adam, self._schedule)]
+
+    def _schedule(self, step: int) -> float:
+        return max(0.0, min((step + 1) / (0.1 * self.steps), (1 - step / self.steps) / 0.9))
+
+
+def augment(images: Tensor, recipe: ClassifierRecipe, generator: torch.Generator) -> Tensor:
+    """Shift, mirror and blank images, each in its own way.
+
+    Args:
+        images: (B, C, H, W) float.
+        recipe: How far to shift, whether to mirror, how much to blank.
+        generator: Where random numbers come from.
+    """
+    count, _, height, width = images.shape
+    reach = recipe.translate
+    padded = F.pad(images, (reach,) * 4, mode="reflect")
+    shifts = torch.randint(0, 2 * reach + 1, (count, 2), generator=generator).tolist()
+    cut = torch.rand(count, 2, generator=generator)
+    mirrored = torch.rand(count, generator=generator) < 0.5
+    views = []
+    for view, (top, left) in zip(padded, shifts, strict=True):
+        views.append(view[:, top : top + height, left : left + width])
+    result = torch.stack(views)
+    if recipe.flip:
+        result = torch.where(mirrored.view(-1, 1, 1, 1).to(images.device), result.flip(-1), result)
+    if recipe.cutout:
+        rows, columns = torch.arange(height).view(1, -1, 1), torch.arange(width).view(1, 1, -1)
+        top = (cut[:, 0] * (height - recipe.cutout + 1)).long().view(-1, 1, 1)
+        left = (cut[:, 1] * (width - recipe.cutout + 1)).long().view(-1, 1, 1)
+        inside = (rows >= top) & (rows < top + recipe.cutout)
+        inside = inside & (columns >= left) & (columns < left + recipe.cutout)
+        result = result.masked_fill(inside.unsqueeze(1).to(images.device), 0.5)
+    return result
+
+
+class EpochSampler(Sampler[list[int]]):
+    """Every image once an epoch, in an order that depends on seed and epoch alone.
+
+    Images that do not fill a last batch are left out of the epoch.
+    """
+
+    def __init__(self, count: int, batch: int, seed: int) -> None:
+        self.count, self.batch, self.seed, self.epoch = count, batch, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to an epoch; the trainer calls this before each one."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.count // self.batch
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = torch.randperm(self.count, generator=step_generator(self.seed, self.epoch))
+        for index in range(len(self)):
+            yield order[index * self.batch : (index + 1) * self.batch].tolist()
+
+
+def train_classifier(
+    recipe: ClassifierRecipe, output: Path, precision: Precision = "auto"
+) -> Path:
+    """Train a classifier and write ``classifier.safetensors`` and ``classifier.md`` (its card).
+
+    A run that was stopped, however, goes on from its last checkpoint when called again with the
+    same recipe and output.
+
+    Args:
+        recipe: What to train, on which data.
+        output: The run's folder; logs and checkpoints go there too.
+        precision: ``auto``, ``32`` or ``bf16``.
+
+    Returns:
+        The weight file. Floats are stored in 16 bits; the record's accuracy is of the stored ones.
+
+    Raises:
+        InputError: The folder holds a run of another recipe, or the data is too small.
+        DataMissingError: The data is not there.
+    """
+    open_run(output, recipe)
+    data = load_image_set(recipe.data, "train", recipe.network.channels)
+    if len(data) < recipe.validation + recipe.batch:
+        raise InputError(
+            f"{recipe.data}: {len(data)} images are too few for {recipe.validation} to validate "
+            f"on and batches of {recipe.batch}"
+        )
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(recipe.seed))
+    validation = data.subset(order[: recipe.validation])
+    training = data.subset(order[recipe.validation :])
+    network = dataclasses.replace(
+        recipe.network,
+        classes=data.class_count,
+        mean=tuple(_channels(training).mean(1).tolist()),
+        std=tuple(_channels(training).std(1).tolist()),
+    )
+    sampler = EpochSampler(len(training), recipe.batch, recipe.seed)
+    module = ClassifierTraining(recipe, network, steps=len(sampler) * recipe.epochs)
+    fit(
+        module,
+        DataLoader(TensorDataset(training.images, training.labels), batch_sampler=sampler),
+        DataLoader(TensorDataset(validation.images, validation.labels), batch_size=200),
+        output,
+        recipe.epochs,
+        [],
+        precision,
+    )
+    weights = output / "classifier.safetensors"
+    save_weights(weights, module.classifier, {}, half=True)
+    stored = load_classifier(str(weights))
+    try:
+        test, split = load_image_set(recipe.data, "test", network.channels), "test"
+    except ComdefendError:
+        test, split = validation, "held out of training"
+    record = classifier_record(stored, recipe, test, split)
+    save_weights(weights, stored, record, half=True)
+    atomic_write(output / "classifier.md", classifier_card(record).encode())
+    return weights
+
+
+def _channels(images: ImageSet) -> Tensor:
+    """Return the pixels of each channel, (C, pixels) in [0, 1]."""
+    pixels = images.images[:: max(1, len(images) // 5000)].float() / 255
+    return pixels.transpose(0, 1).flatten(1)
