@@ -6,7 +6,7 @@ from typing import Any
 from comdefend.errors import ExtraMissingError
 
 
-def require(module: str, extra: str) -> Any:  # noqa: ANN401, a module of any shape
+def require(module: str, extra: str) -> Any:
     """Import ``module``, or say which extra holds it.
 
     Raises:

@@ -12,17 +12,17 @@ from comdefend.errors import ComdefendError
 app = typer.Typer(
     name="comdefend",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="""A learned compression shield for image classifiers, and an honest measure of its worth.
 
 ComDefend (Jia et al., CVPR 2019) squeezes an image through a binary code of a few bits a pixel and
 rebuilds it. Perturbations that do not fit into the code are gone before a classifier sees them.
-An attacker who knows of the shield can still get through: see what [bold]comdefend demo[/bold]
+An attacker who knows of the shield can still get through: see what **comdefend demo**
 prints under "adaptive" before you rely on it.
 
-Start with [bold]comdefend demo[/bold], then [bold]comdefend purify photos/ clean/[/bold].
-Every command explains itself with [bold]--help[/bold].
+Start with **comdefend demo**, then **comdefend purify photos/ clean/**.
+Every command explains itself with **--help**.
 
 Exit codes: 0 done, 1 the job failed (or failed for some files), 2 bad use.""",
     epilog="Data sets are looked for in the folder that COMDEFEND_DATA names.",
@@ -55,8 +55,9 @@ def main() -> None:
     try:
         app()
     except ComdefendError as error:
-        Console(stderr=True).print(f"error: {error}", style="bold red", markup=False,
-                                   highlight=False, soft_wrap=True)
+        Console(stderr=True).print(
+            f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True
+        )
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)

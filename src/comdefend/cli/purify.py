@@ -50,7 +50,7 @@ def purify(
     weights: Annotated[
         str, typer.Option("--weights", "-w", help="Shipped weights, or a .safetensors file.")
     ] = "rgb-12bpp",
-    format: Annotated[  # noqa: A002, the option's name
+    format: Annotated[
         str | None,
         typer.Option(help="png, jpeg, webp, tiff or bmp.", show_default="of OUT, else png"),
     ] = None,
@@ -64,9 +64,8 @@ def purify(
     if len(paths) < 2:
         raise InputError("give at least one input and, last, the output: comdefend purify IN OUT")
     console = Console(stderr=True)
-    columns = (
-        TextColumn("purifying"), BarColumn(), MofNCompleteColumn(), _Rate(), TextColumn("{task.fields[name]}")
-    )  # fmt: skip
+    name = TextColumn("{task.fields[name]}")
+    columns = (TextColumn("purifying"), BarColumn(), MofNCompleteColumn(), _Rate(), name)
     with (
         Progress(*columns, console=console, disable=not console.is_terminal) as bar,
         warnings.catch_warnings(record=True) as caught,
@@ -89,7 +88,9 @@ def purify(
             console.print(f"failed: {result.source}: {result.error}", style="bold red",
                           markup=False, highlight=False, soft_wrap=True)  # fmt: skip
     summary = f"{counts['purified']} purified"
-    summary += f", {counts['skipped']} already there (--overwrite redoes them)" * bool(counts["skipped"])
+    summary += f", {counts['skipped']} already there (--overwrite redoes them)" * bool(
+        counts["skipped"]
+    )
     summary += f", {counts['failed']} failed" * bool(counts["failed"])
     print(summary)
     if counts["failed"]:

@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
 _HELP = """Train a small classifier on clean images, by a recipe.
 
 Recipes that ship: cifar10-small and fashion-mnist-small, those of the shipped classifiers. A YAML
-file of the same form is a recipe too. Data is named as for [bold]comdefend train[/bold].
+file of the same form is a recipe too. Data is named as for **comdefend train**.
 
 The output folder receives logs, checkpoints, and at the end classifier.safetensors with its model
 card. Stop it whenever you like: the same command goes on from the last checkpoint."""

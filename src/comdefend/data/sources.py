@@ -26,10 +26,8 @@ from comdefend.images.files import image_paths, read_image
 
 Split = Literal["train", "test"]
 
-_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer")
-_CIFAR10 += ("dog", "frog", "horse", "ship", "truck")
-_FASHION = ("t-shirt", "trouser", "pullover", "dress", "coat")
-_FASHION += ("sandal", "shirt", "sneaker", "bag", "ankle boot")
+_CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
+_FASHION = "t-shirt trouser pullover dress coat sandal shirt sneaker bag ankle-boot"
 
 
 @dataclass(frozen=True)
@@ -43,10 +41,10 @@ class _Named:
 
 
 DATASETS = {
-    "cifar10": _Named("CIFAR10", 3, _CIFAR10),
+    "cifar10": _Named("CIFAR10", 3, tuple(_CIFAR10.split())),
     "cifar100": _Named("CIFAR100", 3),
     "fashion-mnist": _Named(
-        "FashionMNIST", 1, _FASHION, ("fashion-mnist", "FashionMNIST/raw")
+        "FashionMNIST", 1, tuple(_FASHION.split()), ("fashion-mnist", "FashionMNIST/raw")
     ),
     "mnist": _Named("MNIST", 1, tuple("0123456789"), ("mnist", "MNIST/raw")),
 }
@@ -112,7 +110,7 @@ def _parse(spec: str) -> tuple[str, Path]:
 def _from_name(name: str, split: Split, channels: int | None) -> ImageSet:
     known = DATASETS[name]
     hint = (
-        f"python -c \"import torchvision; torchvision.datasets.{known.torchvision_class}"
+        f'python -c "import torchvision; torchvision.datasets.{known.torchvision_class}'
         "('DATA', download=True)\""
     )
     if not (place := os.environ.get("COMDEFEND_DATA")):
@@ -166,10 +164,9 @@ def _from_idx(images: Path, labels: Path, known: _Named, channels: int) -> Image
 
 
 def _unpacked(path: Path) -> "tempfile._TemporaryFileWrapper[bytes]":
-    """Return a temporary copy of a file, unpacked if it is a gzip, positioned for a new reader."""
-    copy = tempfile.NamedTemporaryFile(prefix="comdefend-")  # noqa: SIM115, handed to the caller
-    opened = gzip.open(path) if path.suffix == ".gz" else path.open("rb")
-    with opened as source:
+    """Return a temporary copy of a file, unpacked if it is a gzip."""
+    copy = tempfile.NamedTemporaryFile(prefix="comdefend-")  # noqa: SIM115, the caller closes it
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as source:
         shutil.copyfileobj(source, copy)
     copy.flush()
     return copy
@@ -198,9 +195,7 @@ def _from_parquet(files: list[Path], channels: int | None) -> ImageSet:
         image_column = next((n for n in ("image", "img") if n in table.column_names), None)
         label_column = next((n for n in ("label", "fine_label") if n in table.column_names), None)
         if image_column is None or label_column is None:
-            raise InputError(
-                f"{file}: needs columns 'image' and 'label', has {table.column_names}"
-            )
+            raise InputError(f"{file}: needs columns 'image' and 'label', has {table.column_names}")
         for row, cell in enumerate(table.column(image_column)):
             images.append(_decode(cell.as_py(), f"{file}, row {row}", channels))
         labels += table.column(label_column).to_pylist()

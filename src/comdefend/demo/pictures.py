@@ -82,7 +82,7 @@ def draw(examples: list[Example], title: str, path: Path) -> None:
     atomic_write(path, buffer.getvalue())
 
 
-def _panel(axes: Any, image: Tensor, verdict: Verdict | None) -> None:  # noqa: ANN401
+def _panel(axes: Any, image: Tensor, verdict: Verdict | None) -> None:
     array = image.detach().permute(1, 2, 0).numpy()
     if array.shape[2] == 1:
         axes.imshow(array[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
@@ -99,7 +99,9 @@ def _panel(axes: Any, image: Tensor, verdict: Verdict | None) -> None:  # noqa: 
         spine.set(color=color, linewidth=2.2, linestyle="-" if verdict.right else (0, (2, 1.5)))
     label = verdict.label if len(verdict.label) <= 16 else verdict.label[:15] + "…"
     mark = "✓" if verdict.right else "✗"
-    axes.set_xlabel(f"{mark} {label} {verdict.confidence:.0%}", fontsize=8.5, color=color, labelpad=3)
+    axes.set_xlabel(
+        f"{mark} {label} {verdict.confidence:.0%}", fontsize=8.5, color=color, labelpad=3
+    )
 
 
 def _mosaic(code: Tensor) -> Tensor:

@@ -101,7 +101,9 @@ def _measure(scene: Scene, plan: _Plan, output: Path) -> list[dict[str, Any]]:
     for attack, steps in (("fgsm", 1), ("pgd", PGD_STEPS)):
         attacked = torch.cat(
             [
-                perturb(scene.classifier, scene.images[part], labels[part], attack, EPS, steps, SEED)
+                perturb(
+                    scene.classifier, scene.images[part], labels[part], attack, EPS, steps, SEED
+                )
                 for part in batches(len(labels), BATCH)
             ]
         )
@@ -124,7 +126,7 @@ def _measure(scene: Scene, plan: _Plan, output: Path) -> list[dict[str, Any]]:
         )
     draw(
         [_example(scene, i, attacked[i], adaptive[i]) for i in scene.shown],
-        f"{scene.name}: PGD {EPS}/255 on {scene.classifier_name}, purified by {scene.purifier_name}",
+        f"{scene.name}: PGD {EPS}/255 on {scene.classifier_name}, then {scene.purifier_name}",
         output / f"{scene.name.lower()}.png",
     )
     return rows

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from comdefend.atomic import atomic_write
@@ -31,7 +31,13 @@ SUFFIXES = {suffix: name for name, suffixes in FORMATS.items() for suffix in suf
 """Format of each suffix."""
 
 _MODES = ("RGB", "RGBA", "L", "LA")
-_METADATA = ("exif", "icc_profile", "dpi", "xmp", "comment")
+_ORIENTATION = ExifTags.Base.Orientation
+_DESCRIPTIVE = {
+    ExifTags.Base.ImageDescription, ExifTags.Base.Make, ExifTags.Base.Model,
+    ExifTags.Base.Software, ExifTags.Base.DateTime, ExifTags.Base.Artist,
+    ExifTags.Base.Copyright,
+}  # fmt: skip
+_METADATA = ("icc_profile", "dpi", "xmp", "comment")
 
 
 @dataclass(frozen=True)
@@ -95,8 +101,8 @@ def read_image(path: Path) -> ReadImage:
         if path.stat().st_size == 0:
             raise ImageError("is empty")
         with warnings.catch_warnings():
-            # Pillow warns of a bomb at half the size at which it refuses; we only refuse.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # What Pillow can read with a warning is good enough; what it refuses, we report.
+            warnings.simplefilter("ignore")
             with Image.open(path) as opened:
                 if opened.format is None or opened.format.lower() not in {*FORMATS, "mpo"}:
                     raise ImageError(f"is a {opened.format}; handled are {', '.join(FORMATS)}")
@@ -104,10 +110,6 @@ def read_image(path: Path) -> ReadImage:
                 opened.load()
                 metadata = _metadata(opened)
                 image = _reduced(ImageOps.exif_transpose(opened))
-                if image.info.get("exif"):
-                    metadata["exif"] = image.info["exif"]
-                elif "exif" in metadata:
-                    metadata["exif"] = image.getexif().tobytes()
     except UnidentifiedImageError as error:
         raise ImageError("is not an image") from error
     except Image.DecompressionBombError as error:
@@ -149,7 +151,9 @@ def _refuse_unhandled(image: Image.Image) -> None:
     if frames > 1 and image.format != "MPO":
         raise ImageError(f"has {frames} frames; only single images are handled")
     # Pillow cuts 16-bit colours down to 8 bits without a word; its decoder's raw mode tells.
-    if image.mode.startswith(("I", "F")) or any(";16" in str(tile) for tile in image.tile):
+    if image.mode.startswith(("I", "F")) or any(
+        ";16" in str(tile) for tile in getattr(image, "tile", [])
+    ):
         raise ImageError("has 16 bits a channel or more; convert it to 8 bits first")
     if image.mode not in (*_MODES, "1", "P", "PA", "RGBX", "RGBa", "La"):
         raise ImageError(f"has colours of mode {image.mode}; convert it to RGB first")
@@ -170,9 +174,23 @@ def _metadata(image: Image.Image) -> dict[str, Any]:
     texts = {k: v for k, v in getattr(image, "text", {}).items() if isinstance(v, str)}
     if texts:
         metadata["texts"] = texts
-    if "exif" not in metadata and image.format != "TIFF" and (exif := image.getexif()):
-        metadata["exif"] = exif.tobytes()
+    if exif := _exif(image):
+        metadata["exif"] = exif
     return metadata
+
+
+def _exif(image: Image.Image) -> bytes:
+    """Return the EXIF block without what the pixels already show or the writer sets itself."""
+    found = image.getexif()
+    kept = Image.Exif()
+    for tag, value in found.items():
+        # A TIFF's own directory, where its strips lie for example, looks like EXIF to Pillow.
+        if tag != _ORIENTATION and (image.format != "TIFF" or tag in _DESCRIPTIVE):
+            kept[tag] = value
+    for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+        if entries := found.get_ifd(directory):
+            kept[directory] = dict(entries)
+    return kept.tobytes() if kept else b""
 
 
 def _save_options(name: str, metadata: dict[str, Any]) -> dict[str, Any]:

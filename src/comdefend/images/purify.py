@@ -44,7 +44,7 @@ def purify_files(
     output: str | Path,
     weights: str | ComDefend = "rgb-12bpp",
     *,
-    format: str | None = None,  # noqa: A002, the field's word for it
+    format: str | None = None,
     overwrite: bool = False,
     device: torch.device | str = "cpu",
     tile: int = DEFAULT_TILE,
@@ -94,7 +94,7 @@ def purify_files(
     return results
 
 
-def plan(inputs: list[Path], output: Path, format: str | None) -> list[tuple[Path, Path]]:  # noqa: A002
+def plan(inputs: list[Path], output: Path, format: str | None) -> list[tuple[Path, Path]]:
     """Decide what is read and where each result goes, before anything is written.
 
     Args:
@@ -132,7 +132,13 @@ def _folder_plan(inputs: list[Path], output: Path, suffix: str) -> list[tuple[Pa
     found: list[tuple[Path, Path]] = []  # source, and its path below the output folder
     for path in inputs:
         if path.is_dir():
-            inside = [p for p in image_paths(path) if not p.resolve().is_relative_to(output.resolve())]
+            # An output folder inside an input folder holds earlier results, not inputs.
+            nested = path.resolve() != output.resolve()
+            inside = [
+                p
+                for p in image_paths(path)
+                if not (nested and p.resolve().is_relative_to(output.resolve()))
+            ]
             if not inside:
                 raise InputError(f"{path}: holds no images ({', '.join(SUFFIXES)})")
             found += [(p, p.relative_to(path)) for p in inside]

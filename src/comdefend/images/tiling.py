@@ -101,9 +101,7 @@ def encode_tiled(purifier: ComDefend, pixels: Tensor, tile: int = DEFAULT_TILE) 
     )
     for part in _tiles_of(purifier, pixels, tile):
         outer = purifier.encode(_to_floats(purifier, pixels, part))
-        rows, columns = (
-            slice(s.start // d, -(-s.stop // d)) for s in (part.rows, part.columns)
-        )
+        rows, columns = (slice(s.start // d, -(-s.stop // d)) for s in (part.rows, part.columns))
         code[..., rows, columns] = _crop(outer, part, d).bool().cpu()
     return code
 

@@ -1,0 +1,1 @@
+"""The networks: tensors in, tensors out, and the weights that ship."""

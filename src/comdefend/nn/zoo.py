@@ -16,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from comdefend.errors import DataMissingError, InputError, WeightsError
 from comdefend.atomic import atomic_write
+from comdefend.errors import DataMissingError, InputError, WeightsError
 from comdefend.nn.classifier import ClassifierConfig, SmallResNet
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
@@ -48,8 +48,8 @@ def load(name: str, device: torch.device | str = "cpu") -> ComDefend:
         DataMissingError: The path does not exist.
         WeightsError: The file is corrupt, or holds something else than a purifier.
     """
-    config, path = _open(name, "purifier")
-    return _fill(ComDefend(PurifierConfig.from_dict(config)), path, device)
+    config, path = _open(name, "purifier", PurifierConfig)
+    return _fill(ComDefend(config), path, device)
 
 
 def load_classifier(name: str, device: torch.device | str = "cpu") -> SmallResNet:
@@ -64,8 +64,8 @@ def load_classifier(name: str, device: torch.device | str = "cpu") -> SmallResNe
         DataMissingError: The path does not exist.
         WeightsError: The file is corrupt, or holds something else than a classifier.
     """
-    config, path = _open(name, "classifier")
-    return _fill(SmallResNet(ClassifierConfig.from_dict(config)), path, device)
+    config, path = _open(name, "classifier", ClassifierConfig)
+    return _fill(SmallResNet(config), path, device)
 
 
 def load_record(name: str) -> dict[str, Any]:
@@ -144,17 +144,20 @@ def _metadata(path: Path) -> dict[str, str]:
         raise WeightsError(f"{path}: corrupt, not a safetensors file ({error})") from error
 
 
-def _open(name: str, kind: str) -> tuple[dict[str, Any], Path]:
+_Config = TypeVar("_Config", PurifierConfig, ClassifierConfig)
+
+
+def _open(name: str, kind: str, config: type[_Config]) -> tuple[_Config, Path]:
     path = _locate(name, _names(kind))
     metadata = _metadata(path)
     if metadata.get("kind") != kind:
         raise WeightsError(f"{path}: holds no comdefend {kind}")
     try:
-        config = json.loads(metadata["config"])
-        assert isinstance(config, dict)
-    except (KeyError, ValueError, AssertionError) as error:
-        raise WeightsError(f"{path}: its metadata holds no configuration") from error
-    return config, path
+        return config.from_dict(dict(json.loads(metadata["config"]))), path
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"{path}: its metadata holds no valid configuration ({error})"
+        ) from error
 
 
 _Module = TypeVar("_Module", bound=nn.Module)

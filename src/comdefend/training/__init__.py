@@ -1,0 +1,1 @@
+"""Training purifiers and classifiers, by recipes."""

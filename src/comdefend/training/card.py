@@ -41,23 +41,31 @@ def purifier_record(
 def purifier_card(record: dict[str, Any]) -> str:
     """Return the model card of a purifier's record, in Markdown."""
     recipe, fidelity = record["recipe"], record["fidelity"]
-    network = recipe["network"]
-    ms_ssim = fidelity["ms_ssim"]
-    rows = [
-        ("data", f"`{recipe['data']}`, training split"),
-        ("bits a pixel", f"{record['bpp']:g} ({network['code_maps']} maps, downscale {network['downscale']})"),
-        ("parameters", f"{record['parameters']:,}"),
-        ("training", f"{recipe['steps']:,} steps of {recipe['batch']} crops of {recipe['crop']}x{recipe['crop']}, seed {recipe['seed']}"),
-        ("noise phi, lambda", f"{network['phi']:g}, {recipe['code_weight']:g}"),
-        ("measured on", f"{fidelity['images']:,} images ({record['measured_on']})"),
-        ("PSNR", f"{fidelity['psnr']:.2f} dB (mean over images), {fidelity['pooled_psnr']:.2f} dB (of the mean squared error)"),
-        ("SSIM", f"{fidelity['ssim']:.4f}"),
-        ("MS-SSIM", f"{ms_ssim:.4f}" if ms_ssim is not None else "needs images of at least 161 pixels"),
-        ("ones in the code", f"{fidelity['ones']:.1%}"),
-        ("versions", ", ".join(f"{k} {v}" for k, v in record["versions"].items())),
-    ]  # fmt: skip
+    network, crop, ms_ssim = recipe["network"], recipe["crop"], fidelity["ms_ssim"]
+    rows = {
+        "data": f"`{recipe['data']}`, training split",
+        "bits a pixel": f"{record['bpp']:g} ({network['code_maps']} maps, "
+        f"downscale {network['downscale']})",
+        "parameters": f"{record['parameters']:,}",
+        "training": f"{recipe['steps']:,} steps of {recipe['batch']} crops of {crop}x{crop}, "
+        f"seed {recipe['seed']}",
+        "noise phi, lambda": f"{network['phi']:g}, {recipe['code_weight']:g}",
+        "measured on": f"{fidelity['images']:,} images ({record['measured_on']})",
+        "PSNR": f"{fidelity['psnr']:.2f} dB (mean over images), "
+        f"{fidelity['pooled_psnr']:.2f} dB (of the mean squared error)",
+        "SSIM": f"{fidelity['ssim']:.4f}",
+        "MS-SSIM": f"{ms_ssim:.4f}" if ms_ssim is not None else "images are too small for it",
+        "ones in the code": f"{fidelity['ones']:.1%}",
+        "versions": _joined(record["versions"]),
+    }
     lines = ["# Purifier", "", *_table(rows)]
-    lines += ["", "How far the logits lie from the threshold:", "", "| \\|z\\| | share |", "| --- | --- |"]
+    lines += [
+        "",
+        "How far the logits lie from the threshold:",
+        "",
+        "| \\|z\\| | share |",
+        "| --- | --- |",
+    ]
     edges = fidelity["z_edges"]
     for low, high, share in zip(edges, [*edges[1:], None], fidelity["z_shares"], strict=True):
         bound = f"{low} to {high}" if high is not None else f"{low} and more"
@@ -82,20 +90,25 @@ def classifier_record(
 def classifier_card(record: dict[str, Any]) -> str:
     """Return the model card of a classifier's record, in Markdown."""
     recipe = record["recipe"]
-    rows = [
-        ("data", f"`{recipe['data']}`, training split"),
-        ("architecture", f"SmallResNet, widths {tuple(recipe['network']['widths'])}"),
-        ("parameters", f"{record['parameters']:,}, stored in 16 bits"),
-        ("training", f"{recipe['epochs']} epochs, batches of {recipe['batch']}, seed {recipe['seed']}"),
-        ("measured on", f"{record['images']:,} clean images ({record['measured_on']})"),
-        ("accuracy", f"{record['accuracy']:.2%}"),
-        ("versions", ", ".join(f"{k} {v}" for k, v in record["versions"].items())),
-    ]  # fmt: skip
+    rows = {
+        "data": f"`{recipe['data']}`, training split",
+        "architecture": f"SmallResNet, widths {tuple(recipe['network']['widths'])}",
+        "parameters": f"{record['parameters']:,}, stored in 16 bits",
+        "training": f"{recipe['epochs']} epochs, batches of {recipe['batch']}, "
+        f"seed {recipe['seed']}",
+        "measured on": f"{record['images']:,} clean images ({record['measured_on']})",
+        "accuracy": f"{record['accuracy']:.2%}",
+        "versions": _joined(record["versions"]),
+    }
     return "\n".join(["# Classifier", "", *_table(rows)]) + "\n"
 
 
-def _table(rows: list[tuple[str, str]]) -> list[str]:
-    return ["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows)]
+def _table(rows: dict[str, str]) -> list[str]:
+    return ["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())]
+
+
+def _joined(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def _versions() -> dict[str, str]:

@@ -43,7 +43,7 @@ class ClassifierTraining(LightningModule):
         self.automatic_optimization = False
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
-            self.classifier = SmallResNet(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.classifier = SmallResNet(network).to(memory_format=torch.channels_last)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Do one step on (B, C, H, W) uint8 images and their (B,) labels."""
@@ -73,7 +73,7 @@ class ClassifierTraining(LightningModule):
         hits = self.classifier(pixels.float() / 255).argmax(1) == labels
         self.log("validation_accuracy", hits.float().mean(), prog_bar=True, batch_size=len(labels))
 
-    def configure_optimizers(self) -> Any:  # noqa: ANN401, Lightning's union of shapes
+    def configure_optimizers(self) -> Any:
         """Return Muon for filters and Adam for everything else, with their schedules."""
         filters = [p for p in self.classifier.parameters() if p.ndim == 4]
         others = [p for p in self.classifier.parameters() if p.ndim != 4]
@@ -137,9 +137,7 @@ class EpochSampler(Sampler[list[int]]):
             yield order[index * self.batch : (index + 1) * self.batch].tolist()
 
 
-def train_classifier(
-    recipe: ClassifierRecipe, output: Path, precision: Precision = "auto"
-) -> Path:
+def train_classifier(recipe: ClassifierRecipe, output: Path, precision: Precision = "auto") -> Path:
     """Train a classifier and write ``classifier.safetensors`` and ``classifier.md`` (its card).
 
     A run that was stopped, however, goes on from its last checkpoint when called again with the

@@ -46,9 +46,7 @@ class Muon(torch.optim.Optimizer):
                 update = weight.grad.lerp(average, group["momentum"]).flatten(1)
                 rows, columns = update.shape
                 scale = math.sqrt(max(1.0, rows / columns))
-                weight.add_(
-                    orthogonalize(update).view_as(weight), alpha=-group["lr"] * scale
-                )
+                weight.add_(orthogonalize(update).view_as(weight), alpha=-group["lr"] * scale)
         return loss
 
 

@@ -92,19 +92,20 @@ class PurifierTraining(LightningModule):
         psnr = peak_signal_noise_ratio(purified, images)
         self.log("validation_psnr", psnr, prog_bar=True, batch_size=len(batch))
 
-    def configure_optimizers(self) -> Any:  # noqa: ANN401, Lightning's union of shapes
+    def configure_optimizers(self) -> Any:
         """Return Muon for filters and Adam for biases, with their schedules."""
         recipe = self.recipe
         logit_filter = self.purifier.encoder.layers[-1].weight
-        filters = [p for p in self.purifier.parameters() if p.ndim > 1 and p is not logit_filter]
+        assert isinstance(logit_filter, Tensor)
+        filters: list[Tensor] = [
+            p for p in self.purifier.parameters() if p.ndim > 1 and p is not logit_filter
+        ]
         biases = [p for p in self.purifier.parameters() if p.ndim == 1]
-        muon = Muon(
-            [
-                {"params": filters},
-                {"params": [logit_filter], "lr": recipe.learning_rate * recipe.logit_rate},
-            ],
-            lr=recipe.learning_rate,
-        )
+        groups: list[dict[str, Any]] = [
+            {"params": filters},
+            {"params": [logit_filter], "lr": recipe.learning_rate * recipe.logit_rate},
+        ]
+        muon = Muon(groups, lr=recipe.learning_rate)
         adam = torch.optim.Adam(biases, lr=recipe.bias_rate, betas=(0.9, 0.99))
         return [muon, adam], [LambdaLR(muon, self._schedule), LambdaLR(adam, self._schedule)]
 
@@ -177,7 +178,8 @@ def train_purifier(
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(recipe.seed))
     held_out, kept = order[: recipe.validation], order[recipe.validation :]
     if isinstance(images, Tensor):
-        training, validation = images[kept], images[held_out]
+        training: Tensor | list[Path] = images[kept]
+        validation = images[held_out]
     else:
         training = [images[i] for i in kept]
         files = FileCrops([images[i] for i in held_out], 4 * recipe.crop, channels)

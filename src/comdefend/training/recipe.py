@@ -92,7 +92,7 @@ class ClassifierRecipe:
     network: ClassifierConfig
     epochs: int
     batch: int = 128
-    learning_rate: float = 0.02
+    learning_rate: float = 0.03
     bias_rate: float = 5e-3
     label_smoothing: float = 0.1
     translate: int = 2
@@ -107,7 +107,7 @@ class ClassifierRecipe:
             raise InputError(f"label_smoothing must be in [0, 1): {self.label_smoothing}")
 
 
-_NETWORKS: dict[type, type] = {
+_NETWORKS: dict[type, Any] = {
     PurifierRecipe: PurifierConfig,
     ClassifierRecipe: ClassifierConfig,
 }
@@ -123,7 +123,7 @@ def recipes(kind: type[_Recipe]) -> list[str]:
     return sorted(names)
 
 
-def load_recipe(name: str, kind: type[_Recipe], **changes: object) -> _Recipe:
+def load_recipe(name: str, kind: type[_Recipe], **changes: Any) -> _Recipe:
     """Load a recipe by its shipped name or from a YAML file.
 
     Args:
@@ -161,7 +161,9 @@ def _read(text: str, where: str) -> PurifierRecipe | ClassifierRecipe:
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise InputError(f"{where}: not readable as YAML ({' '.join(str(error).split())})") from error
+        raise InputError(
+            f"{where}: not readable as YAML ({' '.join(str(error).split())})"
+        ) from error
     if not isinstance(values, Mapping):
         raise InputError(f"{where}: a recipe must be a mapping of field to value")
     values = dict(values)

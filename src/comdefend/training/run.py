@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.callbacks.progress import RichProgressBar, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
-from comdefend.errors import InputError, OutputError
 from comdefend.atomic import atomic_write
+from comdefend.errors import InputError, OutputError
 from comdefend.training.recipe import ClassifierRecipe, PurifierRecipe, recipe_to_dict
 
 Precision = str
@@ -104,7 +104,7 @@ def native_bf16() -> bool:
     return bool(flags.get("avx512_bf16") or flags.get("amx_bf16") or flags.get("bf16"))
 
 
-def _lightning_precision(precision: Precision) -> Any:  # noqa: ANN401, Lightning's literals
+def _lightning_precision(precision: Precision) -> Any:
     choices = {
         "auto": "bf16-mixed" if native_bf16() else "32-true",
         "32": "32-true",

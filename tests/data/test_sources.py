@@ -1,0 +1,151 @@
+import gzip
+import io
+import struct
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from comdefend.data import ImageSet, load_image_set, load_training_images
+from comdefend.errors import DataMissingError, ImageError, InputError
+
+
+def encoded(array):
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def write_parquet(path, images, labels, names=("image", "label")):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cells = [{"bytes": data, "path": None} for data in images]
+    pq.write_table(pa.table({names[0]: cells, names[1]: labels}), path)
+
+
+def write_idx(folder, prefix, images, labels, pack=gzip.compress, suffix=".gz"):
+    folder.mkdir(parents=True, exist_ok=True)
+    header = struct.pack(">iiii", 2051, *images.shape)
+    for name, data in (
+        ("images-idx3", header + images.tobytes()),
+        ("labels-idx1", struct.pack(">ii", 2049, len(labels)) + bytes(labels)),
+    ):
+        (folder / f"{prefix}-{name}-ubyte{suffix}").write_bytes(pack(data))
+
+
+@pytest.fixture
+def pictures():
+    return np.random.default_rng(0).integers(0, 256, (4, 6, 5, 3), dtype=np.uint8)
+
+
+def test_parquet_in_the_layout_of_the_hub(tmp_path, pictures):
+    write_parquet(tmp_path / "train.parquet", [encoded(p) for p in pictures], [3, 1, 0, 1])
+    for spec in (f"parquet:{tmp_path / 'train.parquet'}", f"parquet:{tmp_path}"):
+        data = load_image_set(spec, "train")
+        assert data.images.permute(0, 2, 3, 1).numpy().tolist() == pictures.tolist()
+        assert data.labels.tolist() == [3, 1, 0, 1]
+        assert data.class_count == 4
+
+
+def test_cifar10_by_name(tmp_path, pictures, monkeypatch):
+    monkeypatch.setenv("COMDEFEND_DATA", str(tmp_path))
+    write_parquet(tmp_path / "cifar10/test.parquet", [encoded(p) for p in pictures], [0, 1, 2, 9])
+    data = load_image_set("cifar10", "test")
+    assert data.classes[9] == "truck"
+    assert load_image_set("cifar10", "test", channels=1).images.shape == (4, 1, 6, 5)
+
+
+@pytest.mark.parametrize(
+    ("folder", "pack", "suffix"),
+    [("fashion-mnist", gzip.compress, ".gz"), ("FashionMNIST/raw", bytes, "")],
+)
+def test_fashion_mnist_from_idx_files(tmp_path, pictures, monkeypatch, folder, pack, suffix):
+    monkeypatch.setenv("COMDEFEND_DATA", str(tmp_path))
+    write_idx(tmp_path / folder, "t10k", pictures[..., 0], [9, 0, 1, 2], pack, suffix)
+    data = load_image_set("fashion-mnist", "test")
+    assert data.images[:, 0].tolist() == pictures[..., 0].tolist()
+    assert data.labels.tolist() == [9, 0, 1, 2]
+    assert load_image_set("fashion-mnist", "test", channels=3).images.shape[1] == 3
+
+
+def test_folder_of_classes(tmp_path, pictures):
+    for index, name in enumerate(("cat/0", "cat/1", "dog/0", "dog/1")):
+        path = tmp_path / "test" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pictures[index]).save(path)
+    data = load_image_set(f"folder:{tmp_path}", "test")
+    assert data.classes == ("cat", "dog")
+    assert data.labels.tolist() == [0, 0, 1, 1]
+    assert len(load_training_images(f"folder:{tmp_path}", 3)) == 4
+
+
+def test_named_data_that_is_missing_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.delenv("COMDEFEND_DATA", raising=False)
+    with pytest.raises(DataMissingError, match=r"set COMDEFEND_DATA.*datasets\.CIFAR10\('DATA'"):
+        load_image_set("cifar10", "train")
+    monkeypatch.setenv("COMDEFEND_DATA", str(tmp_path))
+    with pytest.raises(DataMissingError, match=r"is not in .*FashionMNIST\('DATA', download=True"):
+        load_image_set("fashion-mnist", "train")
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "message"),
+    [
+        ("imagenet", InputError, "unknown data set 'imagenet'; use cifar10"),
+        ("zip:x", InputError, "unknown data set 'zip:x'"),
+        ("folder:", InputError, "unknown data set"),
+        ("parquet:nowhere", DataMissingError, "no such parquet file"),
+        ("folder:nowhere", DataMissingError, "no such folder"),
+    ],
+)
+def test_bad_names(spec, error, message):
+    with pytest.raises(error, match=message):
+        load_image_set(spec, "train")
+
+
+def test_bad_contents(tmp_path, pictures, monkeypatch):
+    file = tmp_path / "train.parquet"
+    file.write_bytes(b"PAR1 nonsense")
+    with pytest.raises(ImageError, match="not readable as parquet"):
+        load_image_set(f"parquet:{file}", "train")
+    write_parquet(file, [encoded(pictures[0])], [0], names=("picture", "label"))
+    with pytest.raises(InputError, match="needs columns 'image' and 'label'"):
+        load_image_set(f"parquet:{file}", "train")
+    write_parquet(file, [encoded(pictures[0]), b"nonsense"], [0, 1])
+    with pytest.raises(ImageError, match="row 1: not an image"):
+        load_image_set(f"parquet:{file}", "train")
+    write_parquet(file, [encoded(pictures[0]), encoded(pictures[1, :4])], [0, 1])
+    with pytest.raises(InputError, match="must have one size"):
+        load_image_set(f"parquet:{file}", "train")
+    monkeypatch.setenv("COMDEFEND_DATA", str(tmp_path))
+    write_idx(tmp_path / "mnist", "train", pictures[..., 0], [1, 2, 3, 4])
+    labels = tmp_path / "mnist" / "train-labels-idx1-ubyte.gz"
+    labels.write_bytes(labels.read_bytes()[:20])
+    with pytest.raises(ImageError, match="not readable as IDX"):
+        load_image_set("mnist", "train")
+
+
+def test_image_set():
+    images = torch.arange(4 * 3, dtype=torch.uint8).view(4, 3, 1, 1)
+    data = ImageSet(images, torch.tensor([0, 1, 0, 1]))
+    assert data.floats().max() == pytest.approx(11 / 255)
+    assert data.sample(2, seed=1).fingerprint() == data.sample(2, seed=1).fingerprint()
+    assert data.fingerprint() != ImageSet(images, torch.tensor([0, 1, 1, 1])).fingerprint()
+    with pytest.raises(InputError, match="cannot draw 5 of 4"):
+        data.sample(5)
+    with pytest.raises(InputError, match="4 images but 3 labels"):
+        ImageSet(images, torch.tensor([0, 1, 0]))
+    with pytest.raises(InputError, match="uint8"):
+        ImageSet(images.float(), torch.tensor([0, 1, 0, 1]))
+
+
+@pytest.mark.slow
+def test_real_data(data_folder):
+    cifar = load_image_set("cifar10", "test")
+    assert cifar.images.shape == (10_000, 3, 32, 32)
+    assert cifar.labels.bincount().tolist() == [1000] * 10
+    fashion = load_image_set("fashion-mnist", "train")
+    assert fashion.images.shape == (60_000, 1, 28, 28)
+    assert fashion.labels.bincount().tolist() == [6000] * 10

@@ -1,0 +1,214 @@
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from comdefend.errors import InputError, InputTypeError
+from comdefend.nn.binarize import noisy_sigmoid, threshold
+from comdefend.nn.config import GRAY_4BPP, RGB_12BPP, PurifierConfig
+from comdefend.nn.purifier import ComDefend
+
+SMALL = PurifierConfig(encoder_widths=(8, 8), decoder_widths=(8, 8), code_maps=5)
+
+
+def small(downscale=1, channels=3):
+    torch.manual_seed(0)
+    config = PurifierConfig(
+        channels=channels, encoder_widths=(8,), decoder_widths=(8,), code_maps=5,
+        downscale=downscale,
+    )  # fmt: skip
+    return ComDefend(config).eval()
+
+
+def convolution_parameters(channels):
+    return sum(9 * a * b + b for a, b in pairwise(channels))
+
+
+@pytest.mark.parametrize(
+    ("config", "encoder", "decoder"),
+    [
+        (
+            RGB_12BPP,
+            (3, 16, 32, 64, 128, 256, 128, 64, 32, 12),
+            (12, 32, 64, 128, 256, 128, 64, 32, 16, 3),
+        ),
+        (
+            GRAY_4BPP,
+            (1, 32, 64, 128, 256, 128, 64, 64, 32, 4),
+            (4, 32, 64, 128, 256, 128, 64, 64, 32, 1),
+        ),
+    ],
+)
+def test_networks_have_the_layers_of_the_paper(config, encoder, decoder):
+    purifier = ComDefend(config)
+    for network, channels in ((purifier.encoder, encoder), (purifier.decoder, decoder)):
+        count = sum(p.numel() for p in network.parameters())
+        assert count == convolution_parameters(channels)
+        elus = sum(isinstance(m, torch.nn.ELU) for m in network.modules())
+        assert elus == len(channels) - 2
+
+
+def test_bits_a_pixel():
+    assert RGB_12BPP.bpp == 12
+    assert GRAY_4BPP.bpp == 4
+    assert PurifierConfig(code_maps=8, downscale=2).bpp == 2
+
+
+def test_code_is_binary_and_decodes_to_what_the_purifier_returns(rgb):
+    images = torch.rand(2, 3, 24, 20)
+    with torch.no_grad():
+        code = rgb.encode(images)
+        assert code.shape == (2, 12, 24, 20)
+        assert set(code.unique().tolist()) <= {0.0, 1.0}
+        torch.testing.assert_close(rgb.decode(code, size=(24, 20)), rgb(images))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    height=st.integers(1, 17),
+    width=st.integers(1, 17),
+    downscale=st.integers(1, 5),
+    channels=st.sampled_from([1, 3]),
+    count=st.integers(1, 3),
+)
+def test_any_size_comes_back_as_it_was(height, width, downscale, channels, count):
+    purifier = small(downscale, channels)
+    images = torch.rand(count, channels, height, width)
+    code = purifier.encode(images)
+    assert code.shape == (count, 5, -(-height // downscale), -(-width // downscale))
+    purified = purifier(images)
+    assert purified.shape == images.shape
+    assert purified.isfinite().all()
+    assert 0 <= purified.min() <= purified.max() <= 1
+
+
+def test_padding_is_a_reflection():
+    purifier = small(downscale=4)
+    images = torch.rand(1, 3, 6, 8)
+    padded = torch.nn.functional.pad(images, (0, 0, 0, 2), mode="reflect")
+    torch.testing.assert_close(purifier.encode(images), purifier.encode(padded))
+
+
+def test_threshold_has_the_gradient_of_the_identity():
+    z = torch.tensor([-300.0, -0.1, 0.0, 0.1, 300.0], requires_grad=True)
+    weights = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
+    code = threshold(z)
+    (code * weights).sum().backward()
+    assert code.tolist() == [0, 0, 0, 1, 1]
+    assert z.grad.tolist() == weights.tolist()
+
+
+def test_training_code_is_the_noisy_sigmoid_and_evaluation_has_no_noise():
+    purifier = ComDefend(SMALL)
+    z = torch.randn(4, 5, 6, 6) * 30
+    noise = torch.randn_like(z)
+    soft = purifier.train().binarize(z, noise)
+    torch.testing.assert_close(soft, torch.sigmoid(z - 20 * noise))
+    torch.testing.assert_close(noisy_sigmoid(z, torch.zeros_like(z)), torch.sigmoid(z))
+    assert purifier.train().binarize(z).ne(purifier.binarize(z)).any()
+    assert purifier.eval().binarize(z).equal((z > 0).float())
+
+
+def test_gradients_reach_the_image_through_the_hard_code(gray):
+    images = torch.rand(1, 1, 12, 12, requires_grad=True)
+    gray(images).square().sum().backward()
+    assert images.grad.abs().sum() > 0
+
+
+def test_channels_last_and_bf16_agree_with_the_plain_network(rgb, chelsea):
+    array = torch.tensor(list(chelsea.crop((150, 90, 198, 138)).tobytes()), dtype=torch.uint8)
+    images = array.view(1, 48, 48, 3).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        plain = rgb(images)
+        torch.testing.assert_close(
+            rgb(images.contiguous(memory_format=torch.channels_last)), plain, atol=2e-2, rtol=0
+        )
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            error = (rgb(images).float() - plain).square().mean()
+    assert -10 * torch.log10(error) > 30
+
+
+def test_export_and_compile_give_the_same_images():
+    purifier = small(downscale=2)
+    images = torch.rand(2, 3, 10, 8)
+    expected = purifier(images).detach()
+    compiled = torch.compile(purifier, backend="aot_eager")
+    torch.testing.assert_close(compiled(images).detach(), expected)
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(purifier, (images,), dynamic_shapes=({0: batch},))
+    again = torch.rand(5, 3, 10, 8)
+    torch.testing.assert_close(program.module()(again).detach(), purifier(again).detach())
+
+
+def test_export_with_dynamic_height_and_width():
+    purifier = small()
+    dims = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    program = torch.export.export(purifier, (torch.rand(2, 3, 10, 8),), dynamic_shapes=(dims,))
+    images = torch.rand(1, 3, 7, 13)
+    torch.testing.assert_close(program.module()(images).detach(), purifier(images).detach())
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "message"),
+    [
+        (torch.rand(3, 8, 8), InputError, r"shape \(N, C, H, W\)"),
+        (torch.rand(8), InputError, r"shape \(N, C, H, W\)"),
+        (torch.rand(1, 1, 8, 8), InputError, "1 channels, these weights take 3"),
+        (torch.rand(0, 3, 8, 8), InputError, "empty"),
+        (torch.rand(1, 3, 8, 8) * 255, InputError, r"must lie in \[0, 1\]"),
+        (torch.rand(1, 3, 8, 8) - 0.5, InputError, r"must lie in \[0, 1\]"),
+        (torch.full((1, 3, 8, 8), torch.nan), InputError, "without NaN"),
+        (torch.randint(0, 255, (1, 3, 8, 8)), InputTypeError, "divide by 255"),
+        ([[1.0]], InputTypeError, "must be a torch tensor, not list"),
+    ],
+)
+def test_bad_images_are_refused_in_one_line(images, error, message):
+    with pytest.raises(error, match=message) as caught:
+        small()(images)
+    assert "\n" not in str(caught.value)
+    assert isinstance(caught.value, ValueError | TypeError)
+
+
+def test_rounding_errors_of_the_range_are_forgiven():
+    small()(torch.full((1, 3, 4, 4), 1 + 1e-6))
+
+
+@pytest.mark.parametrize(
+    ("code", "size", "message"),
+    [
+        (torch.zeros(1, 4, 8, 8), None, "code must have shape"),
+        (torch.zeros(1, 5, 8, 8), (15, 19), "does not fit a code"),
+        (torch.zeros(1, 5, 8, 8), (15, 14), "does not fit a code"),
+    ],
+)
+def test_bad_codes_are_refused(code, size, message):
+    with pytest.raises(InputError, match=message):
+        small(downscale=2).decode(code, size=size)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"channels": 0},
+        {"code_maps": -1},
+        {"code_maps": 10**9},
+        {"downscale": 99},
+        {"phi": float("nan")},
+        {"phi": -1.0},
+        {"encoder_widths": ()},
+        {"encoder_widths": (10**8,)},
+        {"decoder_widths": (1.5,)},
+        {"surprise": 1},
+    ],
+)
+def test_bad_configurations_are_refused(change):
+    with pytest.raises(InputError):
+        PurifierConfig.from_dict({**RGB_12BPP.to_dict(), **change})
+
+
+def test_configuration_survives_json():
+    import json
+
+    assert PurifierConfig.from_dict(json.loads(json.dumps(GRAY_4BPP.to_dict()))) == GRAY_4BPP

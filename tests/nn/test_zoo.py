@@ -1,0 +1,116 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import comdefend
+from comdefend.errors import DataMissingError, InputError, WeightsError
+from comdefend.nn import zoo
+from comdefend.nn.config import PurifierConfig
+from comdefend.nn.purifier import ComDefend
+
+TINY = PurifierConfig(encoder_widths=(4,), decoder_widths=(4,), code_maps=2)
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    path = tmp_path / "tiny.safetensors"
+    zoo.save_weights(path, ComDefend(TINY), {"seed": 7})
+    return path
+
+
+def test_shipped_names():
+    assert comdefend.weights() == ["gray-4bpp", "rgb-12bpp"]
+    assert comdefend.classifier_weights() == ["cifar10-small", "fashion-mnist-small"]
+
+
+@pytest.mark.parametrize("name", ["gray-4bpp", "rgb-12bpp"])
+def test_shipped_purifiers_have_a_card_and_record_of_their_training(name):
+    record = comdefend.load_record(name)
+    assert record["measured_on"] == "test"
+    assert record["fidelity"]["images"] == 10_000
+    assert sum(record["fidelity"]["z_shares"]) == pytest.approx(1)
+    card = Path(zoo.__file__).with_name("weights") / f"{name}.md"
+    assert f"{record['fidelity']['psnr']:.2f} dB" in card.read_text()
+
+
+def test_shipped_files_are_small():
+    for file in Path(zoo.__file__).with_name("weights").glob("*.safetensors"):
+        limit = 5e6 if file.stem in comdefend.classifier_weights() else 8e6
+        assert file.stat().st_size < limit
+
+
+def test_weights_load_as_they_were_saved(tiny):
+    purifier = comdefend.load(str(tiny))
+    assert purifier.config == TINY
+    assert not purifier.training
+    assert comdefend.load_record(str(tiny)) == {"seed": 7}
+
+
+def test_unknown_names_list_the_known():
+    with pytest.raises(InputError, match=r"unknown weights 'rgb'; known: gray-4bpp, rgb-12bpp"):
+        comdefend.load("rgb")
+    with pytest.raises(InputError, match="known: cifar10-small, fashion-mnist-small"):
+        comdefend.load_classifier("rgb-12bpp")
+    with pytest.raises(DataMissingError, match="no such weight file"):
+        comdefend.load("nowhere/x.safetensors")
+
+
+def test_a_changed_byte_in_a_shipped_file_is_noticed(tmp_path, monkeypatch):
+    folder = tmp_path / "weights"
+    shutil.copytree(Path(zoo.__file__).with_name("weights"), folder)
+    monkeypatch.setattr(zoo, "_SHIPPED", folder)
+    comdefend.load("gray-4bpp")
+    file = folder / "gray-4bpp.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(WeightsError, match="corrupt, its SHA-256"):
+        comdefend.load("gray-4bpp")
+    file.unlink()
+    with pytest.raises(WeightsError, match="missing from the installation"):
+        comdefend.load("gray-4bpp")
+
+
+def test_damaged_files_are_refused(tiny):
+    data = tiny.read_bytes()
+    for damaged in (b"", data[:100], data[:-4], b"\xff" * 8 + data[8:], b"PK\x03\x04" + data):
+        tiny.write_bytes(damaged)
+        with pytest.raises(WeightsError):
+            comdefend.load(str(tiny))
+
+
+def test_a_header_is_not_believed(tiny):
+    tensors = {k: v.contiguous() for k, v in ComDefend(TINY).state_dict().items()}
+
+    def write(**metadata):
+        save_file(tensors, tiny, metadata)
+
+    write()
+    with pytest.raises(WeightsError, match="holds no comdefend purifier"):
+        comdefend.load(str(tiny))
+    write(kind="purifier", config="[1]")
+    with pytest.raises(WeightsError, match="no valid configuration"):
+        comdefend.load(str(tiny))
+    write(kind="purifier", config=json.dumps({**TINY.to_dict(), "encoder_widths": [10**9]}))
+    with pytest.raises(WeightsError, match="encoder_widths must be an integer"):
+        comdefend.load(str(tiny))
+    write(kind="purifier", config=json.dumps({**TINY.to_dict(), "code_maps": 3}))
+    with pytest.raises(WeightsError, match="do not fit its configuration"):
+        comdefend.load(str(tiny))
+    write(kind="classifier", config=json.dumps({"channels": "three"}))
+    with pytest.raises(WeightsError):
+        comdefend.load_classifier(str(tiny))
+
+
+def test_half_precision_files_load_in_single_precision(tmp_path):
+    path = tmp_path / "half.safetensors"
+    purifier = ComDefend(TINY)
+    zoo.save_weights(path, purifier, {}, half=True)
+    loaded = comdefend.load(str(path))
+    for name, tensor in loaded.state_dict().items():
+        assert tensor.dtype == torch.float32
+        torch.testing.assert_close(tensor, purifier.state_dict()[name], atol=1e-3, rtol=1e-3)
