@@ -92,7 +92,7 @@ class ClassifierRecipe:
     network: ClassifierConfig
     epochs: int
     batch: int = 128
-    learning_rate: float = 0.03
+    learning_rate: float = 0.05
     bias_rate: float = 5e-3
     label_smoothing: float = 0.1
     translate: int = 2
@@ -174,8 +174,11 @@ def _read(text: str, where: str) -> PurifierRecipe | ClassifierRecipe:
     fields = {f.name for f in dataclasses.fields(kind)}
     if unknown := sorted(set(values) - fields):
         raise InputError(f"{where}: unknown fields {unknown}; known: {sorted(fields)}")
+    network = values.get("network") or {}
+    if not isinstance(network, Mapping):
+        raise InputError(f"{where}: network must be a mapping of field to value")
     try:
-        values["network"] = _NETWORKS[kind].from_dict(values.get("network") or {})
+        values["network"] = _NETWORKS[kind].from_dict(network)
         return kind(**values)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error

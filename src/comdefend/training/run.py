@@ -45,7 +45,10 @@ def fit(
     Returns:
         Whether this is the process that writes results.
     """
-    checkpoints = ModelCheckpoint(dirpath=output / "checkpoints", save_last=True, save_top_k=0)
+    # One file, replaced as a whole after every epoch.
+    checkpoints = ModelCheckpoint(
+        output / "checkpoints", filename="last", enable_version_counter=False
+    )
     interactive = sys.stderr.isatty()
     bar: Callback = RichProgressBar() if interactive else TQDMProgressBar(refresh_rate=50)
     trainer = Trainer(

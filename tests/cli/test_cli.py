@@ -1,0 +1,93 @@
+import os
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+import comdefend
+
+
+def run(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "comdefend", *map(str, arguments)],
+        capture_output=True, text=True, timeout=120,
+        env={**os.environ, "COLUMNS": "100", **environment},
+    )  # fmt: skip
+
+
+def test_help_names_every_command_with_an_example():
+    out = run("--help")
+    assert out.returncode == 0
+    for command in ("demo", "purify", "train", "train-classifier"):
+        assert command in out.stdout
+        text = run(command, "--help").stdout
+        assert f"comdefend {command} " in text
+        assert "Example" in text
+
+
+def test_version_and_quick_import():
+    assert run("--version").stdout.strip() == f"comdefend {comdefend.__version__}"
+    code = "import sys, comdefend; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    code = "import sys, comdefend.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_purify_reports_and_skips(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    Image.effect_noise((8, 8), 50).convert("RGB").save(folder / "good.png")
+    (folder / "bad.jpg").write_bytes(b"nonsense")
+    first = run("purify", folder, tmp_path / "out")
+    assert first.returncode == 1
+    assert first.stdout.strip() == "1 purified, 1 failed"
+    assert first.stderr.strip() == f"failed: {folder / 'bad.jpg'}: is not an image"
+    (folder / "bad.jpg").unlink()
+    second = run("purify", folder, tmp_path / "out")
+    assert second.returncode == 0
+    assert second.stdout.strip() == "0 purified, 1 already there (--overwrite redoes them)"
+    lossy = run("purify", folder, tmp_path / "lossy", "--format", "jpeg")
+    assert lossy.returncode == 0
+    assert lossy.stderr.count("lossy") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["purify", "only-one"], "give at least one input and, last, the output"),
+        (["purify", "nowhere", "out"], "nowhere: no such file or folder"),
+        (["purify", ".", "out", "--weights", "rgb"], "unknown weights 'rgb'; known: gray-4bpp"),
+        (["purify", ".", "out", "--device", "tpu"], "unknown device 'tpu'"),
+        (["train", "rgb", "-o", "run"], "unknown recipe 'rgb'; shipped: gray-4bpp, rgb-12bpp"),
+        (["train", "rgb-12bpp", "-o", "run"], "set COMDEFEND_DATA to the folder"),
+        (["train", "rgb-12bpp", "-o", "run", "--steps", "0"], "steps must be a positive number"),
+        (["train", "rgb-12bpp", "-o", "run", "--data", "folder:no"], "no: no such folder"),
+        (["train-classifier", "rgb-12bpp", "-o", "run"], "unknown recipe 'rgb-12bpp'"),
+    ],
+)
+def test_bad_use_is_one_line_and_exit_code_2(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (4, 4)).save("image.png")
+    environment = {"COMDEFEND_DATA": ""}
+    out = run(*arguments, **environment)
+    assert out.returncode == 2, out.stderr
+    lines = out.stderr.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert message in lines[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_options_are_bad_use():
+    assert run("purify", "--sharpen").returncode == 2
+    assert run("defend").returncode == 2
+
+
+def test_unwritable_output_is_a_failed_job(tmp_path):
+    (tmp_path / "file").touch()
+    out = run("demo", "--output", tmp_path / "file" / "demo")
+    assert out.returncode == 1
+    assert out.stderr.startswith("error: ")
+    assert "cannot be written" in out.stderr
+    assert "Traceback" not in out.stderr

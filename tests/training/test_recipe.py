@@ -1,0 +1,64 @@
+import pytest
+
+from comdefend.errors import DataMissingError, InputError
+from comdefend.nn.config import GRAY_4BPP, RGB_12BPP
+from comdefend.training.recipe import ClassifierRecipe, PurifierRecipe, load_recipe, recipes
+
+
+def test_recipes_of_the_shipped_weights():
+    assert recipes(PurifierRecipe) == ["gray-4bpp", "rgb-12bpp"]
+    assert recipes(ClassifierRecipe) == ["cifar10-small", "fashion-mnist-small"]
+    assert load_recipe("rgb-12bpp", PurifierRecipe).network == RGB_12BPP
+    assert load_recipe("gray-4bpp", PurifierRecipe).network == GRAY_4BPP
+
+
+def test_changes_replace_fields_and_none_leaves_them():
+    recipe = load_recipe("rgb-12bpp", PurifierRecipe, steps=500, seed=3, data=None)
+    assert (recipe.steps, recipe.seed, recipe.data) == (500, 3, "cifar10")
+
+
+def test_shipped_weights_were_made_by_the_shipped_recipes():
+    import comdefend
+    from comdefend.training.recipe import recipe_to_dict
+
+    for kind in (PurifierRecipe, ClassifierRecipe):
+        for name in recipes(kind):
+            made_by = comdefend.load_record(name)["recipe"]
+            shipped = recipe_to_dict(load_recipe(name, kind))
+            assert made_by == {**shipped, "network": made_by["network"]}
+            for key, value in shipped["network"].items():
+                if key not in ("mean", "std"):
+                    assert made_by["network"][key] == (
+                        list(value) if isinstance(value, tuple) else value
+                    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a\n- b", "must be a mapping"),
+        ("a: [", "not readable as YAML"),
+        ("data: mnist", "needs 'kind: purifier'"),
+        ("kind: purifier\ndata: mnist\nsteps: 250\nspeed: 9", r"unknown fields \['speed'\]"),
+        ("kind: purifier\ndata: mnist", "missing 1 required positional argument: 'steps'"),
+        ("kind: purifier\ndata: mnist\nsteps: -1", "steps must be a positive number"),
+        ("kind: purifier\ndata: mnist\nsteps: 333", "multiple of epoch_steps"),
+        ("kind: purifier\ndata: mnist\nsteps: 250\nnetwork: {code_maps: 0}", "code_maps"),
+        ("kind: classifier\ndata: mnist\nepochs: 3", "is a ClassifierRecipe"),
+        ("kind: purifier\ndata: mnist\nsteps: 250\nnetwork: 7", "network must be a mapping"),
+        ("kind: purifier\ndata: mnist\nsteps: 250\nbatch: x", "batch must be a positive number"),
+    ],
+)
+def test_bad_recipes(tmp_path, text, message):
+    file = tmp_path / "recipe.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        load_recipe(str(file), PurifierRecipe)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_recipes():
+    with pytest.raises(InputError, match="unknown recipe 'rgb'; shipped: gray-4bpp, rgb-12bpp"):
+        load_recipe("rgb", PurifierRecipe)
+    with pytest.raises(DataMissingError, match="no such recipe file"):
+        load_recipe("nowhere.yaml", PurifierRecipe)

@@ -1,0 +1,118 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from PIL import Image
+
+import comdefend
+from comdefend.errors import InputError
+from comdefend.training.purifier import train_purifier
+from comdefend.training.recipe import PurifierRecipe, load_recipe
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def command(recipe, output, *options):
+    train = [sys.executable, "-m", "comdefend", "train", str(recipe), "--output", str(output)]
+    return [*train, "--precision", "32", *options]
+
+
+def state(path):
+    return comdefend.load(str(path)).state_dict()
+
+
+def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(recipe_file, tmp_path):
+    whole = subprocess.Popen(command(recipe_file, tmp_path / "whole"), env=ENVIRONMENT)
+
+    checkpoint = tmp_path / "killed" / "checkpoints" / "last.ckpt"
+    victim = subprocess.Popen(command(recipe_file, tmp_path / "killed"), env=ENVIRONMENT)
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists():
+        assert victim.poll() is None, "ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    victim.send_signal(signal.SIGKILL)
+    victim.wait()
+    assert not (tmp_path / "killed" / "purifier.safetensors").exists()
+    done = torch.load(checkpoint, weights_only=True)["epoch"]
+    assert done < 29
+
+    subprocess.run(command(recipe_file, tmp_path / "killed"), env=ENVIRONMENT, check=True)
+    assert whole.wait() == 0
+    expected = state(tmp_path / "whole" / "purifier.safetensors")
+    for name, tensor in state(tmp_path / "killed" / "purifier.safetensors").items():
+        assert tensor.equal(expected[name]), name
+
+    run = tmp_path / "whole"
+    assert len(list((run / "panels").glob("*.png"))) == 30
+    with Image.open(run / "panels" / "epoch-0030.png") as panel:
+        assert panel.width > panel.height
+    assert (run / "logs" / "csv" / "metrics.csv").read_text().count("\n") > 30
+    assert list((run / "logs" / "tensorboard").glob("events.*"))
+    record = comdefend.load_record(str(run / "purifier.safetensors"))
+    assert record["measured_on"] == "test"
+    assert record["fidelity"]["images"] == 50
+    assert f"{record['fidelity']['psnr']:.2f} dB" in (run / "purifier.md").read_text()
+
+
+def test_two_processes_learn_what_one_learns(recipe_file, tmp_path):
+    recipe = load_recipe(str(recipe_file), PurifierRecipe, steps=20)
+    one = train_purifier(recipe, tmp_path / "one", precision="32")
+    subprocess.run(
+        command(recipe_file, tmp_path / "two", "--steps", "20", "--devices", "2"),
+        env=ENVIRONMENT, check=True,
+    )  # fmt: skip
+    expected = state(one)
+    for name, tensor in state(tmp_path / "two" / "purifier.safetensors").items():
+        torch.testing.assert_close(tensor, expected[name], atol=2e-3, rtol=1e-2)
+
+
+def test_training_reduces_the_error_and_depends_on_the_seed(recipe_file, tmp_path):
+    def trained(name, **changes):
+        recipe = load_recipe(str(recipe_file), PurifierRecipe, **changes)
+        return train_purifier(recipe, tmp_path / name, precision="32")
+
+    short = comdefend.load_record(str(trained("short", steps=10)))["fidelity"]
+    path = trained("long", steps=300)
+    long = comdefend.load_record(str(path))["fidelity"]
+    assert long["psnr"] > short["psnr"] + 3
+    assert long["pooled_psnr"] <= long["psnr"]
+    other = state(trained("other", steps=10, seed=1))
+    same = state(trained("same", steps=10))
+    again = state(tmp_path / "short" / "purifier.safetensors")
+    assert all(t.equal(again[n]) for n, t in same.items())
+    assert not all(t.equal(again[n]) for n, t in other.items())
+
+
+def test_training_on_a_folder_of_photographs(photo_folder, recipe_file, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("chelsea.png", "coffee.png", "rocket.jpg", "camera.png"):
+        (folder / name).symlink_to(photo_folder / name)
+    Image.new("RGB", (5, 9), "red").save(folder / "smaller-than-a-crop.png")
+    recipe = load_recipe(
+        str(recipe_file), PurifierRecipe, data=f"folder:{folder}", steps=20, validation=2
+    )
+    path = train_purifier(recipe, tmp_path / "run", precision="32")
+    assert comdefend.load_record(str(path))["measured_on"] == "held out of training"
+
+
+def test_bad_use(recipe_file, tmp_path):
+    recipe = load_recipe(str(recipe_file), PurifierRecipe, steps=10)
+    with pytest.raises(InputError, match="do not leave any to train on"):
+        train_purifier(
+            load_recipe(str(recipe_file), PurifierRecipe, validation=150), tmp_path / "a"
+        )
+    with pytest.raises(InputError, match="must be a multiple of devices"):
+        train_purifier(recipe, tmp_path / "b", devices=3)
+    with pytest.raises(InputError, match="precision must be one of auto, 32, bf16"):
+        train_purifier(recipe, tmp_path / "c", precision="fp8")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "recipe.json").write_text(json.dumps({"other": 1}))
+    with pytest.raises(InputError, match="holds a run of another recipe"):
+        train_purifier(recipe, tmp_path / "d")
