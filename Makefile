@@ -16,13 +16,13 @@ slow: $(READY)  ## the tests that need minutes, or the data that COMDEFEND_DATA 
 	$(BIN)/pytest -m slow
 
 lint: $(READY)
-	$(BIN)/ruff format --check src tests
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests tools
+	$(BIN)/ruff check src tests tools
 	$(BIN)/mypy
 
 format: $(READY)
-	$(BIN)/ruff check --fix src tests
-	$(BIN)/ruff format src tests
+	$(BIN)/ruff check --fix src tests tools
+	$(BIN)/ruff format src tests tools
 
 $(READY): requirements/uv.txt requirements/dev.txt pyproject.toml
 	$(PYTHON) -m venv .venv

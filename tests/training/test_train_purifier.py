@@ -26,16 +26,20 @@ def state(path):
     return comdefend.load(str(path)).state_dict()
 
 
+def wait_for(file, process):
+    deadline = time.monotonic() + 120
+    while not file.exists():
+        assert process.poll() is None, "ended too early"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(recipe_file, tmp_path):
     whole = subprocess.Popen(command(recipe_file, tmp_path / "whole"), env=ENVIRONMENT)
 
     checkpoint = tmp_path / "killed" / "checkpoints" / "last.ckpt"
     victim = subprocess.Popen(command(recipe_file, tmp_path / "killed"), env=ENVIRONMENT)
-    deadline = time.monotonic() + 120
-    while not checkpoint.exists():
-        assert victim.poll() is None, "ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(checkpoint, victim)
     victim.send_signal(signal.SIGKILL)
     victim.wait()
     assert not (tmp_path / "killed" / "purifier.safetensors").exists()
@@ -58,6 +62,18 @@ def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(recipe_file, t
     assert record["measured_on"] == "test"
     assert record["fidelity"]["images"] == 50
     assert f"{record['fidelity']['psnr']:.2f} dB" in (run / "purifier.md").read_text()
+
+
+def test_ctrl_c_is_answered_in_one_line(recipe_file, tmp_path):
+    run = subprocess.Popen(
+        command(recipe_file, tmp_path / "run"), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt", run)
+    run.send_signal(signal.SIGINT)
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert errors.strip().endswith("stopped; the same command goes on from here")
+    assert "Traceback" not in errors
 
 
 def test_two_processes_learn_what_one_learns(recipe_file, tmp_path):

@@ -115,7 +115,7 @@ class FileCrops(Dataset[Tensor]):
             image = image.resize((enlarged[0], enlarged[1]), Image.Resampling.BICUBIC)
         left = round(x * (image.width - self.size))
         top = round(y * (image.height - self.size))
-        array = np.asarray(image.crop((left, top, left + self.size, top + self.size)))
+        array = np.array(image.crop((left, top, left + self.size, top + self.size)))
         return torch.from_numpy(array.reshape(self.size, self.size, -1)).permute(2, 0, 1)
 
 

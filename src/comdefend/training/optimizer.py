@@ -12,8 +12,7 @@ class Muon(torch.optim.Optimizer):
 
     Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks". A purifier is
     eighteen convolutions without a shortcut or a normalisation; plain gradients shrink or grow
-    from layer to layer, and Adam needs thousands of careful steps. Orthogonalised updates keep the
-    layers in step: 1,000 small steps go further than 40,000 images with Adam.
+    from layer to layer. Orthogonalised updates keep the layers in step with each other.
 
     torch's own ``torch.optim.Muon`` takes matrices only and computes in bfloat16, which processors
     without bfloat16 units emulate slowly; this one takes filters of any shape, as matrices of

@@ -1,7 +1,9 @@
 """Training runs: folders that hold logs, checkpoints, pictures, and in the end the weights."""
 
 import json
+import logging
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,31 @@ from torch.utils.data import DataLoader
 from comdefend.atomic import atomic_write
 from comdefend.errors import InputError, OutputError
 from comdefend.training.recipe import ClassifierRecipe, PurifierRecipe, recipe_to_dict
+
+
+class _WithoutVersion:
+    """A progress bar that does not show the logger's version, which says nothing here."""
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        metrics: dict[str, Any] = super().get_metrics(trainer, pl_module)  # type: ignore[misc]
+        metrics.pop("v_num", None)
+        return metrics
+
+
+class _RichBar(_WithoutVersion, RichProgressBar):
+    pass
+
+
+class _PlainBar(_WithoutVersion, TQDMProgressBar):
+    pass
+
+
+def _hush() -> None:
+    """Keep Lightning's advertisements, and warnings that users cannot act on, off the screen."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (".*treespec.*", ".*smaller than the logging interval.*", ".*num_workers.*"):
+        warnings.filterwarnings("ignore", message=message)
+
 
 Precision = str
 """``auto``, ``32`` or ``bf16``."""
@@ -49,8 +76,8 @@ def fit(
     checkpoints = ModelCheckpoint(
         output / "checkpoints", filename="last", enable_version_counter=False
     )
-    interactive = sys.stderr.isatty()
-    bar: Callback = RichProgressBar() if interactive else TQDMProgressBar(refresh_rate=50)
+    bar = _RichBar() if sys.stderr.isatty() else _PlainBar(refresh_rate=50)
+    _hush()
     trainer = Trainer(
         max_epochs=epochs,
         accelerator="auto",
@@ -73,9 +100,11 @@ def fit(
     )
     last = output / "checkpoints" / "last.ckpt"
     resume = str(last) if last.is_file() else None
-    trainer.fit(module, train, validation, ckpt_path=resume, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(module, train, validation, ckpt_path=resume, weights_only=True)
+    except SystemExit as stopped:
+        # Lightning turns Ctrl-C into an exit; who called us decides what to say of it.
+        raise KeyboardInterrupt from stopped
     return trainer.is_global_zero
 
 
