@@ -123,6 +123,11 @@ def test_bad_use(photos, tmp_path, monkeypatch, tiny, inputs, output, options, e
         comdefend.purify_files(inputs, output, tiny, **options)
 
 
+def test_a_purifier_in_training_mode_is_refused(photos, tmp_path):
+    with pytest.raises(InputError, match="training mode"):
+        comdefend.purify_files([photos], tmp_path / "clean", ComDefend())
+
+
 def test_gray_images_stay_gray_and_colour_is_refused_by_gray_weights(tmp_path, tiny, gray):
     Image.effect_noise((12, 10), 60).save(tmp_path / "gray.png")
     Image.new("RGB", (12, 10)).save(tmp_path / "colour.png")

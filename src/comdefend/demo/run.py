@@ -1,7 +1,6 @@
 """Attack, purify, classify, and say plainly what came of it."""
 
 import json
-import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from torch import Tensor, nn
+from torch import Tensor
 
 import comdefend
 from comdefend.atomic import atomic_write
@@ -23,16 +22,22 @@ from comdefend.demo.scenes import Scene, fashion_scene, photo_scene
 
 EPS = 8
 PGD_STEPS = 20
-BATCH = 25
+# Steps of the adaptive attack; each round runs on what the ones before left standing.
+ADAPTIVE_STEPS = (2, 8)
 SEED = 0
+# Pixels that go through the networks together: enough to fill the processor, few enough that the
+# backward pass of an attack stays below a gigabyte.
+BATCH_PIXELS = 25_000
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """How hard the adaptive attack tries: each round runs on what the ones before left standing."""
+class _Purified:
+    """Images, what the purifier makes of them, and which of those are classified rightly."""
 
-    images: int
-    rounds: tuple[int, ...]
+    images: Tensor
+    code: Tensor
+    purified: Tensor
+    right: Tensor
 
 
 def run_demo(output: Path) -> dict[str, Any]:
@@ -56,13 +61,12 @@ def run_demo(output: Path) -> dict[str, Any]:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("loading")
-        for make, plan in (
-            (fashion_scene, _Plan(images=100, rounds=(3, 20))),
-            (photo_scene, _Plan(images=6, rounds=(1, 3))),
-        ):
-            scene = make()
-            bar.update(task, description=f"{scene.name}: attacking and purifying")
-            rows += _measure(scene, plan, output)
+
+        def say(text: str) -> None:
+            bar.update(task, description=text)
+
+        for make in (fashion_scene, photo_scene):
+            rows += _Demonstration(make(), say).run(output)
     record = {
         "eps": f"{EPS}/255",
         "norm": "Linf",
@@ -72,7 +76,6 @@ def run_demo(output: Path) -> dict[str, Any]:
         "seconds": round(time.perf_counter() - started, 1),
         "device": "cpu",
         "threads": torch.get_num_threads(),
-        "processor": platform.machine(),
         "versions": {"comdefend": comdefend.__version__, "torch": torch.__version__},
     }
     atomic_write(output / "record.json", (json.dumps(record, indent=2) + "\n").encode())
@@ -89,109 +92,134 @@ adaptive: the attacker knows of the purifier too. This is what to expect of one 
 Pictures and the record are in {output}/."""
 
 
-def _measure(scene: Scene, plan: _Plan, output: Path) -> list[dict[str, Any]]:
-    defended = DefendedClassifier(scene.purifier, scene.classifier)
-    labels = _labels(scene)
-    clean = {
-        "bare": _right(scene.classifier, scene.images, scene.accepted),
-        "defended": _right(defended, scene.images, scene.accepted),
-    }
-    adaptive, broken = _adaptive(scene, defended, labels, plan)
-    rows = []
-    for attack, steps in (("fgsm", 1), ("pgd", PGD_STEPS)):
-        attacked = torch.cat(
-            [
-                perturb(
-                    scene.classifier, scene.images[part], labels[part], attack, EPS, steps, SEED
-                )
-                for part in batches(len(labels), BATCH)
-            ]
+class _Demonstration:
+    """One scene, step by step."""
+
+    def __init__(self, scene: Scene, say: Any) -> None:
+        self.scene, self.say = scene, say
+        self.defended = DefendedClassifier(scene.purifier, scene.classifier)
+        self.batch = max(1, BATCH_PIXELS // scene.images[0, 0].numel())
+
+    def run(self, output: Path) -> list[dict[str, Any]]:
+        scene = self.scene
+        everything = torch.arange(len(scene.images))
+        self.say(f"{scene.name}: clean images")
+        labels = self._labels()
+        bare = self._right(scene.images, everything)
+        clean = self._purify(scene.images, everything)
+        attacked = {}
+        for attack, steps in (("fgsm", 1), ("pgd", PGD_STEPS)):
+            self.say(f"{scene.name}: {attack.upper()}, oblivious")
+            found = self._attack(scene.classifier, labels, everything, attack, steps)
+            attacked[attack] = self._purify(found, everything)
+        adaptive = self._adaptive(clean, list(attacked.values()), labels)
+        draw(
+            [self._example(i, attacked["pgd"], adaptive) for i in scene.shown],
+            f"{scene.name}: PGD {EPS}/255 on {scene.classifier_name}, then {scene.purifier_name}",
+            output / f"{scene.name.lower()}.png",
         )
-        rows.append(
+        return [
             {
                 "data": scene.name,
+                "images": len(everything),
                 "classifier": scene.classifier_name,
                 "purifier": scene.purifier_name,
                 "attack": attack,
-                "steps": steps,
-                "images": len(labels),
-                "clean": _share(clean["bare"]),
-                "clean_defended": _share(clean["defended"]),
-                "attacked": _share(_right(scene.classifier, attacked, scene.accepted)),
-                "defended": _share(_right(defended, attacked, scene.accepted)),
-                "adaptive": _share(~broken),
-                "adaptive_attack": f"pgd, {' then '.join(map(str, plan.rounds))} steps",
-                "adaptive_images": plan.images,
+                "steps": 1 if attack == "fgsm" else PGD_STEPS,
+                "clean": _share(bare),
+                "clean_defended": _share(clean.right),
+                "attacked": _share(self._right(result.images, everything)),
+                "defended": _share(result.right),
+                "adaptive": _share(adaptive.right),
+                "adaptive_attack": "the worst for each image of the oblivious ones and of pgd "
+                f"with {' and then '.join(map(str, ADAPTIVE_STEPS))} steps through the purifier",
             }
+            for attack, result in attacked.items()
+        ]
+
+    def _adaptive(self, clean: _Purified, oblivious: list[_Purified], labels: Tensor) -> _Purified:
+        """Return for each image the attack that breaks the defence, or else the last one tried.
+
+        Who knows of the purifier can do all that others can, so the oblivious attacks come first.
+        """
+        worst = clean
+        for result in oblivious:
+            standing = worst.right.nonzero().flatten()
+            worst = _updated(worst, _selected(result, standing), standing)
+        for steps in ADAPTIVE_STEPS:
+            self.say(f"{self.scene.name}: PGD-{steps}, adaptive, {int(worst.right.sum())} standing")
+            standing = worst.right.nonzero().flatten()
+            if len(standing) == 0:
+                break
+            found = self._attack(self.defended, labels, standing, "pgd", steps)
+            worst = _updated(worst, self._purify(found, standing), standing)
+        return worst
+
+    def _attack(
+        self, model: torch.nn.Module, labels: Tensor, indices: Tensor, attack: str, steps: int
+    ) -> Tensor:
+        images = self.scene.images
+        parts = [indices[part] for part in batches(len(indices), self.batch)]
+        found = [perturb(model, images[p], labels[p], attack, EPS, steps, SEED) for p in parts]
+        return torch.cat(found)
+
+    @torch.inference_mode()
+    def _purify(self, images: Tensor, indices: Tensor) -> _Purified:
+        purifier, size = self.scene.purifier, (images.shape[-2], images.shape[-1])
+        codes, purified = [], []
+        for part in batches(len(images), self.batch):
+            codes.append(purifier.encode(images[part]))
+            purified.append(purifier.decode(codes[-1], size=size))
+        result = torch.cat(purified)
+        return _Purified(images, torch.cat(codes), result, self._right(result, indices))
+
+    @torch.inference_mode()
+    def _right(self, images: Tensor, indices: Tensor) -> Tensor:
+        """Return for each image whether the classifier's label is one of the accepted."""
+        predicted = self._logits(images).argmax(1)
+        return self.scene.accepted[indices].gather(1, predicted.unsqueeze(1)).squeeze(1)
+
+    @torch.inference_mode()
+    def _labels(self) -> Tensor:
+        """Return the label to attack: of the accepted ones, that which the classifier prefers."""
+        return self._logits(self.scene.images).masked_fill(~self.scene.accepted, -1e9).argmax(1)
+
+    def _logits(self, images: Tensor) -> Tensor:
+        parts = [images[part] for part in batches(len(images), self.batch)]
+        return torch.cat([self.scene.classifier(part) for part in parts])
+
+    @torch.inference_mode()
+    def _example(self, index: int, attacked: _Purified, adaptive: _Purified) -> Example:
+        scene = self.scene
+
+        def judged(image: Tensor) -> tuple[Tensor, Verdict]:
+            confidence, label = scene.classifier(image.unsqueeze(0)).softmax(1)[0].max(0)
+            right = bool(scene.accepted[index, label])
+            return image, Verdict(scene.classes[int(label)], float(confidence), right)
+
+        return Example(
+            clean=judged(scene.images[index]),
+            attacked=judged(attacked.images[index]),
+            perturbation=attacked.images[index] - scene.images[index],
+            code=attacked.code[index],
+            purified=judged(attacked.purified[index]),
+            adaptive=judged(adaptive.purified[index]),
         )
-    draw(
-        [_example(scene, i, attacked[i], adaptive[i]) for i in scene.shown],
-        f"{scene.name}: PGD {EPS}/255 on {scene.classifier_name}, then {scene.purifier_name}",
-        output / f"{scene.name.lower()}.png",
+
+
+def _updated(whole: _Purified, part: _Purified, indices: Tensor) -> _Purified:
+    """Return ``whole`` with the images at ``indices`` replaced by ``part``."""
+    return _Purified(
+        whole.images.index_copy(0, indices, part.images),
+        whole.code.index_copy(0, indices, part.code),
+        whole.purified.index_copy(0, indices, part.purified),
+        whole.right.index_copy(0, indices, part.right),
     )
-    return rows
 
 
-def _adaptive(
-    scene: Scene, defended: nn.Module, labels: Tensor, plan: _Plan
-) -> tuple[dict[int, Tensor], Tensor]:
-    """Attack the whole pipeline; return adversarial images by index, and which ones succeeded.
-
-    The images that are shown come first, then evenly spaced ones up to the plan's number.
-    """
-    spaced = torch.linspace(0, len(labels) - 1, plan.images).round().long().tolist()
-    chosen = list(dict.fromkeys([*scene.shown, *spaced]))[: plan.images]
-    found = {i: scene.images[i] for i in chosen}
-    indices = torch.tensor(chosen)
-    broken = ~_right(defended, scene.images[indices], scene.accepted[indices])
-    for steps in plan.rounds:
-        standing = (~broken).nonzero().flatten()
-        for part in batches(len(standing), BATCH):
-            rows = standing[part]
-            where = indices[rows]
-            attacked = perturb(
-                defended, scene.images[where], labels[where], "pgd", EPS, steps, SEED
-            )
-            broken[rows] = ~_right(defended, attacked, scene.accepted[where])
-            found.update(zip(where.tolist(), attacked, strict=True))
-    return found, broken
-
-
-@torch.inference_mode()
-def _right(model: nn.Module, images: Tensor, accepted: Tensor) -> Tensor:
-    """Return for each image whether the model's label is one of the accepted."""
-    predicted = torch.cat([model(images[p]).argmax(1) for p in batches(len(images), BATCH)])
-    return accepted.gather(1, predicted.unsqueeze(1)).squeeze(1)
-
-
-@torch.inference_mode()
-def _labels(scene: Scene) -> Tensor:
-    """Return the label to attack: of the accepted ones, that which the classifier prefers."""
-    logits = torch.cat(
-        [scene.classifier(scene.images[p]) for p in batches(len(scene.images), BATCH)]
-    )
-    return logits.masked_fill(~scene.accepted, -torch.inf).argmax(1)
-
-
-@torch.inference_mode()
-def _example(scene: Scene, index: int, attacked: Tensor, adaptive: Tensor) -> Example:
-    clean = scene.images[index]
-
-    def verdict(image: Tensor) -> Verdict:
-        confidence, label = scene.classifier(image.unsqueeze(0)).softmax(1)[0].max(0)
-        right = bool(scene.accepted[index, label])
-        return Verdict(scene.classes[int(label)], float(confidence), right)
-
-    code = scene.purifier.encode(attacked.unsqueeze(0))
-    purified = scene.purifier.decode(code, size=(clean.shape[-2], clean.shape[-1]))[0]
-    outwitted = scene.purifier(adaptive.unsqueeze(0))[0]
-    return Example(
-        clean=(clean, verdict(clean)),
-        attacked=(attacked, verdict(attacked)),
-        perturbation=attacked - clean,
-        code=code[0],
-        purified=(purified, verdict(purified)),
-        adaptive=(outwitted, verdict(outwitted)),
+def _selected(whole: _Purified, indices: Tensor) -> _Purified:
+    return _Purified(
+        whole.images[indices], whole.code[indices], whole.purified[indices], whole.right[indices]
     )
 
 
@@ -203,17 +231,15 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(title=f"Accuracy, attacks within {EPS}/255 (Linf)", title_justify="left")
     for name in ("images", "classifier", "purifier", "attack"):
         table.add_column(name)
-    for name in ("clean", "clean,\ndefended", "attacked", "defended", "adaptive"):
+    for name in ("clean", "clean,\npurified", "attacked", "defended", "adaptive"):
         table.add_column(name, justify="right", vertical="bottom")
     for row in rows:
-        steps = f"-{row['steps']}" if row["attack"] != "fgsm" else ""
-        shares = (row[key] for key in ("clean", "clean_defended", "attacked", "defended"))
+        keys = ("clean", "clean_defended", "attacked", "defended", "adaptive")
         table.add_row(
             f"{row['images']} {row['data']}",
             row["classifier"],
             row["purifier"],
-            f"{row['attack'].upper()}{steps}",
-            *(f"{share:.0%}" for share in shares),
-            f"{row['adaptive']:.0%}" if row["attack"] != "fgsm" else "",
+            row["attack"].upper() + (f"-{row['steps']}" if row["steps"] > 1 else ""),
+            *(f"{row[key]:.0%}" for key in keys),
         )
     return table

@@ -15,7 +15,7 @@ from comdefend.extras import require
 from comdefend.nn import zoo
 from comdefend.nn.purifier import ComDefend
 
-PHOTO_SIDE = 224
+PHOTO_SIDE = 192
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def purify_files(
     *,
     format: str | None = None,
     overwrite: bool = False,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
     tile: int = DEFAULT_TILE,
     progress: Callable[[PurifiedFile, int], None] | None = None,
 ) -> list[PurifiedFile]:
@@ -59,11 +59,12 @@ def purify_files(
         inputs: Image files, and folders that are searched recursively.
         output: A folder, below which the structure of input folders is kept; or, for a single
             input file, the file to write, if its suffix is one of an image.
-        weights: A purifier, the name of shipped weights, or the path of a weight file.
+        weights: A purifier in evaluation mode, the name of shipped weights, or the path of a
+            weight file.
         format: ``png``, ``jpeg``, ``webp``, ``tiff`` or ``bmp``; by default the suffix of an
             output file, else PNG. Only JPEG is lossy, and warns of it once.
         overwrite: Purify again what was purified before.
-        device: Where to compute.
+        device: Where to compute; by default where the purifier is, or the CPU.
         tile: Side of the tiles in which large images are computed, in pixels.
         progress: Called after each file with its result and the number of files in all.
 
@@ -71,7 +72,8 @@ def purify_files(
         What became of each file, in the order of the inputs.
 
     Raises:
-        InputError: No images, an unknown format, or outputs that would collide.
+        InputError: No images, an unknown format, outputs that would collide, or a purifier in
+            training mode.
         DataMissingError: An input does not exist.
         OutputError: The output folder cannot be made.
         WeightsError: The weights are corrupt.
@@ -83,8 +85,10 @@ def purify_files(
             LossyOutputWarning,
             stacklevel=2,
         )
-    purifier = zoo.load(weights) if isinstance(weights, str) else weights.eval()
-    purifier = purifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    purifier = zoo.load(weights) if isinstance(weights, str) else weights
+    if purifier.training:
+        raise InputError("the purifier is in training mode; call its eval() first")
+    purifier = purifier if device is None else purifier.to(device)
     results = []
     for source, target in pairs:
         result = _purify_file(purifier, source, target, overwrite, tile)

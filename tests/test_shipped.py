@@ -1,0 +1,59 @@
+"""The weights that ship, on real images: they must keep what their cards say."""
+
+import pytest
+import torch
+
+import comdefend
+from comdefend.data import load_image_set
+from comdefend.training.measure import measure_accuracy, measure_fidelity
+
+
+def test_gray_weights_on_the_shipped_images(gray, fashion):
+    pixels = (fashion.images * 255).round().to(torch.uint8)
+    fidelity = measure_fidelity(gray, pixels)
+    record = comdefend.load_record("gray-4bpp")["fidelity"]
+    assert fidelity.psnr == pytest.approx(record["psnr"], abs=0.3)
+    assert fidelity.ms_ssim is None
+    assert sum(fidelity.z_shares) == pytest.approx(1)
+
+
+def test_rgb_weights_on_a_photograph(rgb, chelsea):
+    square = torch.tensor(list(chelsea.crop((100, 50, 292, 242)).tobytes()), dtype=torch.uint8)
+    pixels = square.view(192, 192, 3).permute(2, 0, 1).unsqueeze(0)
+    fidelity = measure_fidelity(rgb, pixels)
+    assert fidelity.psnr > 30
+    assert fidelity.ms_ssim > 0.97
+
+
+def test_the_fashion_classifier_on_the_shipped_images(fashion):
+    labels = fashion.accepted.float().argmax(1)
+    with torch.no_grad():
+        hits = fashion.classifier(fashion.images).argmax(1) == labels
+    assert hits.float().mean() > 0.88
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "data", "least"),
+    [("rgb-12bpp", "cifar10", 31.0), ("gray-4bpp", "fashion-mnist", 29.5)],
+)
+def test_purifiers_measure_what_their_record_says(data_folder, name, data, least):
+    purifier = comdefend.load(name)
+    images = load_image_set(data, "test", purifier.config.channels).sample(1000).images
+    fidelity = measure_fidelity(purifier, images)
+    assert fidelity.psnr >= least
+    record = comdefend.load_record(name)["fidelity"]
+    assert fidelity.psnr == pytest.approx(record["psnr"], abs=0.3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "data", "least"),
+    [("cifar10-small", "cifar10", 0.89), ("fashion-mnist-small", "fashion-mnist", 0.93)],
+)
+def test_classifiers_measure_what_their_record_says(data_folder, name, data, least):
+    classifier = comdefend.load_classifier(name)
+    images = load_image_set(data, "test", classifier.config.channels)
+    accuracy = measure_accuracy(classifier, images)
+    assert accuracy >= least
+    assert accuracy == pytest.approx(comdefend.load_record(name)["accuracy"], abs=1e-3)
