@@ -39,12 +39,14 @@ class _Rate(ProgressColumn):
 
 
 def purify(
-    paths: Annotated[
+    inputs: Annotated[
         list[Path],
+        typer.Argument(metavar="IN...", help="Image files and folders.", show_default=False),
+    ],
+    output: Annotated[
+        Path,
         typer.Argument(
-            metavar="IN... OUT",
-            help="Image files and folders, then the output: a folder, or for one file a file.",
-            show_default=False,
+            metavar="OUT", help="A folder; or, for one file, the file to write.", show_default=False
         ),
     ],
     weights: Annotated[
@@ -58,11 +60,8 @@ def purify(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Purify files; see the help text above."""
-    from comdefend.errors import InputError
     from comdefend.images.purify import LossyOutputWarning, PurifiedFile, purify_files
 
-    if len(paths) < 2:
-        raise InputError("give at least one input and, last, the output: comdefend purify IN OUT")
     console = Console(stderr=True)
     name = TextColumn("{task.fields[name]}")
     columns = (TextColumn("purifying"), BarColumn(), MofNCompleteColumn(), _Rate(), name)
@@ -77,7 +76,7 @@ def purify(
             bar.update(task, total=total, advance=1, name=result.source.name)
 
         results = purify_files(
-            paths[:-1], paths[-1], weights,
+            inputs, output, weights,
             format=format, overwrite=overwrite, device=_device(device), progress=show,
         )  # fmt: skip
     for warning in caught:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import stat
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,7 +99,10 @@ def read_image(path: Path) -> ReadImage:
             path.
     """
     try:
-        if path.stat().st_size == 0:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError("is not a regular file")
+        if status.st_size == 0:
             raise ImageError("is empty")
         with warnings.catch_warnings():
             # What Pillow can read with a warning is good enough; what it refuses, we report.

@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 
+from comdefend.atomic import make_folder
 from comdefend.errors import DataMissingError, ImageError, InputError, OutputError
 from comdefend.images.files import FORMATS, LOSSY, SUFFIXES, image_paths, read_image, write_image
 from comdefend.images.tiling import DEFAULT_TILE, purify_tiled
@@ -89,6 +90,8 @@ def purify_files(
     if purifier.training:
         raise InputError("the purifier is in training mode; call its eval() first")
     purifier = purifier if device is None else purifier.to(device)
+    # Better to learn now that nothing can be written than after purifying the first file.
+    make_folder(pairs[0][1].parent)
     results = []
     for source, target in pairs:
         result = _purify_file(purifier, source, target, overwrite, tile)
