@@ -25,7 +25,7 @@ _EPILOG = """Examples:
 
 comdefend train rgb-12bpp --output runs/rgb
 
-comdefend train rgb-12bpp --data folder:photos/ --steps 8000 --output runs/photos
+comdefend train rgb-12bpp --data folder:photos/ --start rgb-12bpp --steps 1000 --output runs/photos
 
 tensorboard --logdir runs/rgb"""
 
@@ -35,6 +35,10 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", help="The run's folder.")],
     data: Annotated[
         str | None, typer.Option(help="Data set instead of the recipe's.", show_default=False)
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(help="Weights to start from instead of the recipe's.", show_default=False),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(help="Steps instead of the recipe's.", show_default=False)
@@ -54,7 +58,9 @@ def train(
     from comdefend.extras import require
     from comdefend.training.recipe import PurifierRecipe, load_recipe
 
-    chosen = load_recipe(recipe, PurifierRecipe, data=data, steps=steps, batch=batch, seed=seed)
+    chosen = load_recipe(
+        recipe, PurifierRecipe, data=data, start=start, steps=steps, batch=batch, seed=seed
+    )
     require("lightning.pytorch", "train")
     from comdefend.training.purifier import train_purifier
 

@@ -68,8 +68,8 @@ class SmallResNet(nn.Module):
     """A ResNet-9 (Page 2018) of chosen widths: eight convolutions, two shortcuts, one linear layer.
 
     Takes images in [0, 1], normalises them itself, returns logits:
-    (N, C, H, W) -> (N, classes). Every stage halves the resolution right after its first
-    convolution's input is pooled, which keeps the cost where few pixels are left.
+    (N, C, H, W) -> (N, classes). Each of the three stages begins with a convolution and a
+    pooling that halves the resolution; the first and the last end with a shortcut.
 
     Args:
         config: The architecture, and the statistics of the training images.
@@ -91,15 +91,14 @@ class SmallResNet(nn.Module):
             _block(first, second, pool=True),
             _block(second, third, pool=True),
             _Residual(third),
-            nn.AdaptiveMaxPool2d(1),
-            nn.Flatten(),
         )
         self.head = nn.Linear(third, config.classes, bias=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits of images in [0, 1]."""
         # The factor keeps early logits small beside the cross-entropy's scale (Page 2018).
-        return 0.125 * self.head(self.layers((images - self.mean) / self.std))
+        features = self.layers((images - self.mean) / self.std)
+        return 0.125 * self.head(features.amax((2, 3)))
 
 
 def _block(inputs: int, outputs: int, pool: bool = False) -> nn.Sequential:

@@ -5,7 +5,7 @@ resumed run sees what an uninterrupted one would have seen, and processes that t
 one batch into their shares.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,31 +34,36 @@ class StepSampler(Sampler[list[Crop]]):
         batch: Crops in a step, over all processes together.
         steps: Steps in an epoch.
         seed: Seed of the run.
-        rank: This process, from 0.
-        world: Number of processes; must divide ``batch``.
+        next_step: Tells the number of the run's next step when an epoch begins. Lightning's own
+            way to tell a sampler of epochs reaches no batch samplers, and on resumption comes
+            after worker processes have drawn their first batches.
+        share: Tells this process's rank and the number of processes, which must divide ``batch``.
     """
 
     def __init__(
-        self, count: int, batch: int, steps: int, seed: int, rank: int = 0, world: int = 1
+        self,
+        count: int,
+        batch: int,
+        steps: int,
+        seed: int,
+        next_step: Callable[[], int],
+        share: Callable[[], tuple[int, int]] = lambda: (0, 1),
     ) -> None:
         self.count, self.batch, self.steps, self.seed = count, batch, steps, seed
-        self.share = slice(rank * batch // world, (rank + 1) * batch // world)
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Go to an epoch; the trainer calls this before each one."""
-        self.epoch = epoch
+        self.next_step, self.share = next_step, share
 
     def __len__(self) -> int:
         return self.steps
 
     def __iter__(self) -> Iterator[list[Crop]]:
-        for step in range(self.epoch * self.steps, (self.epoch + 1) * self.steps):
+        first = self.next_step()
+        rank, world = self.share()
+        for step in range(first, first + self.steps):
             generator = step_generator(self.seed, step)
             indices = torch.randint(self.count, (self.batch,), generator=generator).tolist()
             places = torch.rand(self.batch, 2, generator=generator).tolist()
             crops = [(step, i, x, y) for i, (x, y) in zip(indices, places, strict=True)]
-            yield crops[self.share]
+            yield crops[rank * self.batch // world : (rank + 1) * self.batch // world]
 
 
 class TensorCrops(Dataset[Tensor]):

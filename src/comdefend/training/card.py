@@ -10,6 +10,7 @@ from comdefend.data import ImageSet, load_image_set
 from comdefend.errors import ComdefendError
 from comdefend.nn.classifier import SmallResNet
 from comdefend.nn.purifier import ComDefend
+from comdefend.nn.zoo import load_record
 from comdefend.training.measure import measure_accuracy, measure_fidelity
 from comdefend.training.recipe import ClassifierRecipe, PurifierRecipe, recipe_to_dict
 
@@ -30,6 +31,7 @@ def purifier_record(
         images, split = validation, "held out of training"
     return {
         "recipe": recipe_to_dict(recipe),
+        "start": None if recipe.start is None else load_record(recipe.start),
         "bpp": recipe.network.bpp,
         "parameters": sum(p.numel() for p in purifier.parameters()),
         "measured_on": split,
@@ -49,6 +51,7 @@ def purifier_card(record: dict[str, Any]) -> str:
         "parameters": f"{record['parameters']:,}",
         "training": f"{recipe['steps']:,} steps of {recipe['batch']} crops of {crop}x{crop}, "
         f"seed {recipe['seed']}",
+        "started from": _start(record),
         "noise phi, lambda": f"{network['phi']:g}, {recipe['code_weight']:g}",
         "measured on": f"{fidelity['images']:,} images ({record['measured_on']})",
         "PSNR": f"{fidelity['psnr']:.2f} dB (mean over images), "
@@ -101,6 +104,15 @@ def classifier_card(record: dict[str, Any]) -> str:
         "versions": _joined(record["versions"]),
     }
     return "\n".join(["# Classifier", "", *_table(rows)]) + "\n"
+
+
+def _start(record: dict[str, Any]) -> str:
+    # Weights made before recipes had a start have no such entry.
+    start = record.get("start")
+    if start is None:
+        return "orthogonal filters"
+    recipe = start["recipe"]
+    return f"`{record['recipe']['start']}`: {recipe['steps']:,} steps on `{recipe['data']}`"
 
 
 def _table(rows: dict[str, str]) -> list[str]:

@@ -1,7 +1,7 @@
 """Training the small classifiers that ship with the package."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,20 +119,22 @@ class EpochSampler(Sampler[list[int]]):
     """Every image once an epoch, in an order that depends on seed and epoch alone.
 
     Images that do not fill a last batch are left out of the epoch.
+
+    Args:
+        count: Number of images.
+        batch: Images in a batch.
+        seed: Seed of the run.
+        epoch: Tells the number of the epoch that begins.
     """
 
-    def __init__(self, count: int, batch: int, seed: int) -> None:
-        self.count, self.batch, self.seed, self.epoch = count, batch, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Go to an epoch; the trainer calls this before each one."""
-        self.epoch = epoch
+    def __init__(self, count: int, batch: int, seed: int, epoch: Callable[[], int]) -> None:
+        self.count, self.batch, self.seed, self.epoch = count, batch, seed, epoch
 
     def __len__(self) -> int:
         return self.count // self.batch
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = torch.randperm(self.count, generator=step_generator(self.seed, self.epoch))
+        order = torch.randperm(self.count, generator=step_generator(self.seed, self.epoch()))
         for index in range(len(self)):
             yield order[index * self.batch : (index + 1) * self.batch].tolist()
 
@@ -171,8 +173,11 @@ def train_classifier(recipe: ClassifierRecipe, output: Path, precision: Precisio
         mean=tuple(_channels(training).mean(1).tolist()),
         std=tuple(_channels(training).std(1).tolist()),
     )
-    sampler = EpochSampler(len(training), recipe.batch, recipe.seed)
-    module = ClassifierTraining(recipe, network, steps=len(sampler) * recipe.epochs)
+    steps = len(training) // recipe.batch * recipe.epochs
+    module = ClassifierTraining(recipe, network, steps)
+    sampler = EpochSampler(
+        len(training), recipe.batch, recipe.seed, epoch=lambda: module.current_epoch
+    )
     fit(
         module,
         DataLoader(TensorDataset(training.images, training.labels), batch_sampler=sampler),

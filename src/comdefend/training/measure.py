@@ -67,7 +67,7 @@ def peak_signal_noise_ratio(purified: Tensor, images: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def measure_fidelity(purifier: ComDefend, images: Tensor, batch: int = 100) -> Fidelity:
+def measure_fidelity(purifier: ComDefend, images: Tensor, batch: int = 25) -> Fidelity:
     """Measure a purifier in evaluation mode on (N, C, H, W) uint8 images of one size."""
     device = next(purifier.parameters()).device
     edges = torch.tensor(HISTOGRAM_EDGES, dtype=torch.float32, device=device)
@@ -76,6 +76,7 @@ def measure_fidelity(purifier: ComDefend, images: Tensor, batch: int = 100) -> F
     large = min(images.shape[-2:]) >= MS_SSIM_MINIMUM
     for part in batches(len(images), batch):
         clean = images[part].to(device).float() / 255
+        clean = clean.contiguous(memory_format=torch.channels_last)
         logits = purifier.logits(clean)
         code = purifier.binarize(logits)
         size = (images.shape[-2], images.shape[-1])

@@ -1,6 +1,6 @@
 """Training a purifier: encoder and decoder together, on clean images only."""
 
-import os
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from comdefend.data import load_training_images
 from comdefend.errors import InputError
 from comdefend.nn.loss import purifier_loss
 from comdefend.nn.purifier import ComDefend
-from comdefend.nn.zoo import save_weights
+from comdefend.nn.zoo import load, save_weights
 from comdefend.training.batches import FileCrops, StepSampler, crop_loader, step_generator
 from comdefend.training.card import purifier_card, purifier_record
 from comdefend.training.measure import peak_signal_noise_ratio, round_to_8_bits
@@ -49,7 +49,15 @@ class PurifierTraining(LightningModule):
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
             self.purifier = ComDefend(recipe.network)
-            initialize(self.purifier)
+            if recipe.start is None:
+                initialize(self.purifier)
+            else:
+                _start_from(self.purifier, recipe.start)
+
+    @property
+    def step(self) -> int:
+        """Number of the next step; Lightning counts those of both optimisers."""
+        return self.global_step // 2
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """Do one step on (B, C, h, w) uint8 crops."""
@@ -121,8 +129,7 @@ class PurifierTraining(LightningModule):
 
     def _noise(self, logits: Tensor) -> Tensor:
         """Draw this step's noise: for the whole batch, of which each process takes its share."""
-        # Every optimiser's step counts once, and there are two.
-        generator = step_generator(self.recipe.seed + 1, self.global_step // 2)
+        generator = step_generator(self.recipe.seed + 1, self.step)
         share, world, rank = len(logits), self.trainer.world_size, self.trainer.global_rank
         noise = torch.randn(share * world, *logits.shape[1:], generator=generator)
         return noise[rank * share : (rank + 1) * share].to(logits)
@@ -139,6 +146,14 @@ def initialize(purifier: ComDefend) -> None:
     logit_layer = purifier.encoder.layers[-1]
     assert isinstance(logit_layer, nn.Conv2d)
     logit_layer.weight.mul_(max(LOGIT_GAIN * purifier.config.phi, 1.0))
+
+
+def _start_from(purifier: ComDefend, weights: str) -> None:
+    given = load(weights)
+    # The noise holds no weights, and may be another than the start was trained with.
+    if dataclasses.replace(given.config, phi=purifier.config.phi) != purifier.config:
+        raise InputError(f"start: {weights} has other layers than the recipe's network")
+    purifier.load_state_dict(given.state_dict())
 
 
 def train_purifier(
@@ -191,9 +206,8 @@ def train_purifier(
         batch=recipe.batch,
         steps=recipe.epoch_steps,
         seed=recipe.seed,
-        # Lightning starts the other processes itself, and tells them which they are.
-        rank=int(os.environ.get("LOCAL_RANK", "0")),
-        world=devices,
+        next_step=lambda: module.step,
+        share=lambda: (module.trainer.global_rank, module.trainer.world_size),
     )
     started = fit(
         module,

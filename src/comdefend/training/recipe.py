@@ -23,6 +23,8 @@ class PurifierRecipe:
     Attributes:
         data: Data set, as `comdefend.data` names it; its training split is used.
         network: The purifier's architecture, its noise phi included.
+        start: Weights to start from, a shipped name or a ``.safetensors`` file of the same layers;
+            by default training starts from orthogonal filters.
         steps: Steps of training.
         batch: Crops in a step, over all processes together.
         crop: Side of the square crops, in pixels.
@@ -39,6 +41,7 @@ class PurifierRecipe:
     data: str
     network: PurifierConfig
     steps: int
+    start: str | None = None
     batch: int = 8
     crop: int = 16
     learning_rate: float = 4e-3
