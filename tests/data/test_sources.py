@@ -1,5 +1,6 @@
 import gzip
 import io
+import pickle
 import struct
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from comdefend.data import ImageSet, load_image_set, load_training_images
+from comdefend.data import ImageSet, has_test_split, load_image_set, load_training_images
 from comdefend.errors import DataMissingError, ImageError, InputError
 
 
@@ -114,10 +115,13 @@ def test_bad_contents(tmp_path, pictures, monkeypatch):
     with pytest.raises(InputError, match="needs columns 'image' and 'label'"):
         load_image_set(f"parquet:{file}", "train")
     write_parquet(file, [encoded(pictures[0]), b"nonsense"], [0, 1])
-    with pytest.raises(ImageError, match="row 1: not an image"):
+    with pytest.raises(ImageError, match="row 1: is not an image"):
         load_image_set(f"parquet:{file}", "train")
     write_parquet(file, [encoded(pictures[0]), encoded(pictures[1, :4])], [0, 1])
     with pytest.raises(InputError, match="must have one size"):
+        load_image_set(f"parquet:{file}", "train")
+    write_parquet(file, [encoded(pictures[0])], ["cat"])
+    with pytest.raises(InputError, match="labels must be integers"):
         load_image_set(f"parquet:{file}", "train")
     monkeypatch.setenv("COMDEFEND_DATA", str(tmp_path))
     write_idx(tmp_path / "mnist", "train", pictures[..., 0], [1, 2, 3, 4])
@@ -125,6 +129,27 @@ def test_bad_contents(tmp_path, pictures, monkeypatch):
     labels.write_bytes(labels.read_bytes()[:20])
     with pytest.raises(ImageError, match="not readable as IDX"):
         load_image_set("mnist", "train")
+
+
+def test_only_separate_images_count_as_a_test_split(tmp_path, pictures):
+    assert has_test_split("cifar10")
+    file = tmp_path / "train.parquet"
+    write_parquet(file, [encoded(p) for p in pictures], [0, 1, 2, 3])
+    assert not has_test_split(f"parquet:{file}")
+    assert not has_test_split(f"parquet:{tmp_path}")
+    write_parquet(tmp_path / "test.parquet", [encoded(pictures[0])], [0])
+    assert has_test_split(f"parquet:{tmp_path}")
+    assert not has_test_split(f"folder:{tmp_path}")
+    (tmp_path / "test").mkdir()
+    assert has_test_split(f"folder:{tmp_path}")
+
+
+def test_torchvision_cifar_files_that_are_not_the_published_ones(tmp_path, monkeypatch):
+    monkeypatch.setenv("COMDEFEND_DATA", str(tmp_path))
+    (tmp_path / "cifar-10-batches-py").mkdir()
+    (tmp_path / "cifar-10-batches-py" / "data_batch_1").write_bytes(pickle.dumps({"data": 1}))
+    with pytest.raises(ImageError, match="not the files of CIFAR10"):
+        load_image_set("cifar10", "train")
 
 
 def test_image_set():

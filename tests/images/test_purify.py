@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 
@@ -53,10 +54,10 @@ def test_bad_files_do_not_stop_the_others(photos, tmp_path, tiny):
     (photos / "aa.png").write_bytes(b"nonsense")
     (photos / "zero.png").touch()
     results = comdefend.purify_files([photos], tmp_path / "clean", tiny)
-    assert {r.source.name: r.error for r in results if r.status == "failed"} == {
-        "aa.png": "is not an image",
-        "zero.png": "is empty",
-    }
+    failed = {r.source.name: r.error for r in results if r.status == "failed"}
+    assert set(failed) == {"aa.png", "zero.png"}
+    assert failed["zero.png"] == "is empty"
+    assert failed["aa.png"].startswith("is not an image")
     assert tree(tmp_path / "clean") == ["a.png", "b.png", "deep/er/c.png"]
 
 
@@ -67,9 +68,26 @@ def test_names_that_would_collide_keep_their_suffix(photos, tmp_path, tiny):
 
 
 def test_two_folders_with_the_same_names_are_refused(photos, tmp_path, tiny):
+    twin = shutil.copytree(photos, tmp_path / "twin")
     with pytest.raises(InputError, match="would both become"):
-        comdefend.purify_files([photos, photos / "deep" / ".." / ""], tmp_path / "clean", tiny)
+        comdefend.purify_files([photos, twin], tmp_path / "clean", tiny)
     assert not (tmp_path / "clean").exists()
+
+
+def test_a_file_named_twice_is_purified_once(photos, tmp_path, tiny):
+    inputs = [photos / "a.png", photos, photos / "deep" / ".." / "a.png"]
+    assert len(comdefend.purify_files(inputs, tmp_path / "clean", tiny)) == 3
+    assert tree(tmp_path / "clean") == ["a.png", "b.png", "deep/er/c.png"]
+
+
+def test_links_in_a_circle_are_reported(photos, tmp_path, tiny):
+    (photos / "loop.png").symlink_to(photos / "loop.png")
+    results = comdefend.purify_files([photos], tmp_path / "clean", tiny)
+    assert [r.source.name for r in results if r.status == "failed"] == ["loop.png"]
+
+
+def test_a_single_input_may_be_given_as_it_is(photos, tmp_path, tiny):
+    assert len(comdefend.purify_files(str(photos), tmp_path / "clean", tiny)) == 3
 
 
 def test_one_file_to_one_file(photos, tmp_path, tiny):
@@ -113,12 +131,15 @@ def test_links_do_not_lead_out_of_the_output(photos, tmp_path, tiny):
         (["empty"], "clean", {}, InputError, "holds no images"),
         (["photos"], "clean", {"format": "gif"}, InputError, "unknown format 'gif'; known: png"),
         (["photos/a.png"], "x.jpg", {"format": "png"}, InputError, "does not go with"),
-        (["photos"], "photos/a.png", {}, OutputError, "is a file, not a folder"),
+        (["photos/a.png"], "x.gif", {}, InputError, "a file that ends in .png"),
+        (["photos"], "x.png", {}, InputError, "give a folder"),
+        (["photos"], "file", {}, OutputError, "is a file, not a folder"),
     ],
 )
 def test_bad_use(photos, tmp_path, monkeypatch, tiny, inputs, output, options, error, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
     with pytest.raises(error, match=message):
         comdefend.purify_files(inputs, output, tiny, **options)
 

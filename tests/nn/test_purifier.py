@@ -155,12 +155,13 @@ def test_export_with_dynamic_height_and_width():
     [
         (torch.rand(3, 8, 8), InputError, r"shape \(N, C, H, W\)"),
         (torch.rand(8), InputError, r"shape \(N, C, H, W\)"),
-        (torch.rand(1, 1, 8, 8), InputError, "1 channels, these weights take 3"),
+        (torch.rand(1, 1, 8, 8), InputError, "have 1 channels, these weights take 3"),
         (torch.rand(0, 3, 8, 8), InputError, "empty"),
         (torch.rand(1, 3, 8, 8) * 255, InputError, r"must lie in \[0, 1\]"),
         (torch.rand(1, 3, 8, 8) - 0.5, InputError, r"must lie in \[0, 1\]"),
         (torch.full((1, 3, 8, 8), torch.nan), InputError, "without NaN"),
         (torch.randint(0, 255, (1, 3, 8, 8)), InputTypeError, "divide by 255"),
+        (torch.rand(1, 3, 8, 8).double(), InputTypeError, "must be torch.float32 as the weights"),
         ([[1.0]], InputTypeError, "must be a torch tensor, not list"),
     ],
 )
@@ -181,6 +182,8 @@ def test_rounding_errors_of_the_range_are_forgiven():
         (torch.zeros(1, 4, 8, 8), None, "code must have shape"),
         (torch.zeros(1, 5, 8, 8), (15, 19), "does not fit a code"),
         (torch.zeros(1, 5, 8, 8), (15, 14), "does not fit a code"),
+        (torch.zeros(1, 5, 8, 8), (3, 16, 16), "size must be"),
+        (torch.full((1, 5, 8, 8), 2.0), None, r"must lie in \[0, 1\]"),
     ],
 )
 def test_bad_codes_are_refused(code, size, message):
@@ -192,6 +195,7 @@ def test_bad_codes_are_refused(code, size, message):
     "change",
     [
         {"channels": 0},
+        {"channels": 4},
         {"code_maps": -1},
         {"code_maps": 10**9},
         {"downscale": 99},

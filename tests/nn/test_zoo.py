@@ -93,7 +93,7 @@ def test_a_header_is_not_believed(tiny):
     with pytest.raises(WeightsError, match="holds no comdefend purifier"):
         comdefend.load(str(tiny))
     write(kind="purifier", config="[1]")
-    with pytest.raises(WeightsError, match="no valid configuration"):
+    with pytest.raises(WeightsError, match="no valid config"):
         comdefend.load(str(tiny))
     write(kind="purifier", config=json.dumps({**TINY.to_dict(), "encoder_widths": [10**9]}))
     with pytest.raises(WeightsError, match="encoder_widths must be an integer"):
@@ -101,9 +101,20 @@ def test_a_header_is_not_believed(tiny):
     write(kind="purifier", config=json.dumps({**TINY.to_dict(), "code_maps": 3}))
     with pytest.raises(WeightsError, match="do not fit its configuration"):
         comdefend.load(str(tiny))
-    write(kind="classifier", config=json.dumps({"channels": "three"}))
-    with pytest.raises(WeightsError):
-        comdefend.load_classifier(str(tiny))
+    write(kind="purifier", config="[" * 100_000)
+    with pytest.raises(WeightsError, match="no valid config"):
+        comdefend.load(str(tiny))
+    # Bounds alone would let this one allocate 19 GB.
+    huge = {**TINY.to_dict(), "encoder_widths": [2048] * 64, "decoder_widths": [2048] * 64}
+    write(kind="purifier", config=json.dumps(huge))
+    with pytest.raises(WeightsError, match="do not fit its configuration"):
+        comdefend.load(tiny)
+    for config in ({"channels": "three"}, {"widths": [1.5, 2, 3, 4]}, {"mean": ["a", "b", "c"]}):
+        write(kind="classifier", config=json.dumps(config))
+        with pytest.raises(WeightsError, match="no valid config"):
+            comdefend.load_classifier(tiny)
+    with pytest.raises(WeightsError, match="no valid record"):
+        comdefend.load_record(tiny)
 
 
 def test_half_precision_files_load_in_single_precision(tmp_path):

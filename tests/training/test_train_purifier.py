@@ -47,6 +47,8 @@ def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(recipe_file, t
     assert done < 29
 
     subprocess.run(command(recipe_file, tmp_path / "killed"), env=ENVIRONMENT, check=True)
+    logs = (tmp_path / "killed" / "logs" / "csv").glob("version_*/metrics.csv")
+    assert len(list(logs)) == 2, "the log of the killed part is gone"
     assert whole.wait() == 0
     expected = state(tmp_path / "whole" / "purifier.safetensors")
     for name, tensor in state(tmp_path / "killed" / "purifier.safetensors").items():
@@ -56,7 +58,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(recipe_file, t
     assert len(list((run / "panels").glob("*.png"))) == 30
     with Image.open(run / "panels" / "epoch-0030.png") as panel:
         assert panel.width > panel.height
-    assert (run / "logs" / "csv" / "metrics.csv").read_text().count("\n") > 30
+    assert (run / "logs" / "csv" / "version_0" / "metrics.csv").read_text().count("\n") > 30
     assert list((run / "logs" / "tensorboard").glob("events.*"))
     record = comdefend.load_record(str(run / "purifier.safetensors"))
     assert record["measured_on"] == "test"
@@ -103,6 +105,43 @@ def test_training_reduces_the_error_and_depends_on_the_seed(recipe_file, tmp_pat
     again = state(tmp_path / "short" / "purifier.safetensors")
     assert all(t.equal(again[n]) for n, t in same.items())
     assert not all(t.equal(again[n]) for n, t in other.items())
+
+
+def test_training_goes_on_from_given_weights(recipe_file, tmp_path):
+    def trained(name, **changes):
+        recipe = load_recipe(str(recipe_file), PurifierRecipe, steps=10, **changes)
+        return train_purifier(recipe, tmp_path / name, precision="32")
+
+    first = trained("first")
+    second = trained("second", start=str(first), learning_rate=1e-9, bias_rate=1e-9)
+    expected = state(first)
+    for name, tensor in state(second).items():
+        torch.testing.assert_close(tensor, expected[name], atol=1e-5, rtol=1e-4)
+    start = comdefend.load_record(second)["start"]
+    assert start["recipe"] == comdefend.load_record(first)["recipe"]
+    assert "10 steps on" in second.with_suffix(".md").read_text()
+    with pytest.raises(InputError, match="has other layers"):
+        trained("third", start="gray-4bpp")
+
+
+def test_a_bad_training_image_is_one_line_with_its_name(recipe_file, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for index in range(4):
+        Image.effect_noise((40, 40), 50).save(folder / f"{index}.png")
+    (folder / "bad.png").write_bytes((folder / "0.png").read_bytes()[:200])
+    arguments = ["--data", f"folder:{folder}"]
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(recipe_file.read_text().replace("validation: 16", "validation: 1"))
+    out = subprocess.run(
+        command(recipe, tmp_path / "run", *arguments),
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+    )
+    assert out.returncode == 1, out.stderr
+    assert out.stderr.strip().splitlines()[-1].startswith(f"error: {folder / 'bad.png'}: cannot be")
+    assert "Traceback" not in out.stderr
 
 
 def test_training_on_a_folder_of_photographs(photo_folder, recipe_file, tmp_path):

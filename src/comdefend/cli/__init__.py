@@ -50,6 +50,9 @@ train.register(app)
 train_classifier.register(app)
 
 
+_STOPPED = 130
+
+
 def main() -> None:
     """Run the command line; errors that users can cause end in one line on standard error."""
     try:
@@ -59,6 +62,8 @@ def main() -> None:
             f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True
         )
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as ending:
+        # Typer has turned Ctrl-C into this exit code by now.
+        if ending.code == _STOPPED:
+            print("stopped; the same command goes on from here", file=sys.stderr)
+        raise

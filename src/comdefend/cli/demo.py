@@ -28,6 +28,9 @@ def demo(
     ] = Path("demo"),
 ) -> None:
     """Run the demo; see the help text above."""
+    from comdefend.extras import require_extra
+
+    require_extra("demo")
     from comdefend.demo import run_demo
 
     run_demo(output)

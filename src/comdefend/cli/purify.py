@@ -1,5 +1,6 @@
 """``comdefend purify``."""
 
+import functools
 import warnings
 from pathlib import Path
 from typing import Annotated
@@ -63,29 +64,33 @@ def purify(
     from comdefend.images.purify import LossyOutputWarning, PurifiedFile, purify_files
 
     console = Console(stderr=True)
+    say = functools.partial(console.print, markup=False, highlight=False, soft_wrap=True)
     name = TextColumn("{task.fields[name]}")
     columns = (TextColumn("purifying"), BarColumn(), MofNCompleteColumn(), _Rate(), name)
     with (
         Progress(*columns, console=console, disable=not console.is_terminal) as bar,
-        warnings.catch_warnings(record=True) as caught,
+        warnings.catch_warnings(),
     ):
         warnings.simplefilter("always", LossyOutputWarning)
+        warnings.showwarning = lambda message, *_: say(f"note: {message}")
         task = bar.add_task("", name="")
 
         def show(result: PurifiedFile, total: int) -> None:
             bar.update(task, total=total, advance=1, name=result.source.name)
 
         results = purify_files(
-            inputs, output, weights,
-            format=format, overwrite=overwrite, device=_device(device), progress=show,
-        )  # fmt: skip
-    for warning in caught:
-        console.print(f"note: {warning.message}", markup=False, highlight=False, soft_wrap=True)
+            inputs,
+            output,
+            weights,
+            format=format,
+            overwrite=overwrite,
+            device=_device(device),
+            progress=show,
+        )
     counts = {s: sum(r.status == s for r in results) for s in ("purified", "skipped", "failed")}
     for result in results:
         if result.status == "failed":
-            console.print(f"failed: {result.source}: {result.error}", style="bold red",
-                          markup=False, highlight=False, soft_wrap=True)  # fmt: skip
+            say(f"failed: {result.source}: {result.error}", style="bold red")
     summary = f"{counts['purified']} purified"
     summary += f", {counts['skipped']} already there (--overwrite redoes them)" * bool(
         counts["skipped"]

@@ -55,13 +55,13 @@ def train(
     devices: Annotated[int, typer.Option(help="Processes that train together.", min=1)] = 1,
 ) -> None:
     """Train a purifier; see the help text above."""
-    from comdefend.extras import require
+    from comdefend.extras import require_extra
     from comdefend.training.recipe import PurifierRecipe, load_recipe
 
     chosen = load_recipe(
         recipe, PurifierRecipe, data=data, start=start, steps=steps, batch=batch, seed=seed
     )
-    require("lightning.pytorch", "train")
+    require_extra("train")
     from comdefend.training.purifier import train_purifier
 
     weights = train_purifier(chosen, output, precision, devices)

@@ -41,11 +41,11 @@ def train_classifier(
     ] = "auto",
 ) -> None:
     """Train a classifier; see the help text above."""
-    from comdefend.extras import require
+    from comdefend.extras import require_extra
     from comdefend.training.recipe import ClassifierRecipe, load_recipe
 
     chosen = load_recipe(recipe, ClassifierRecipe, data=data, epochs=epochs, seed=seed)
-    require("lightning.pytorch", "train")
+    require_extra("train")
     from comdefend.training.classifier import train_classifier as run
 
     weights = run(chosen, output, precision)

@@ -22,7 +22,7 @@ from torch import Tensor
 from comdefend.data.image_set import ImageSet
 from comdefend.errors import DataMissingError, ImageError, InputError
 from comdefend.extras import require
-from comdefend.images.files import image_paths, read_image
+from comdefend.images.files import ReadImage, decode_image, image_paths, read_image
 
 Split = Literal["train", "test"]
 
@@ -72,6 +72,14 @@ def load_image_set(spec: str, split: Split, channels: int | None = None) -> Imag
     if kind == "folder":
         return _from_folder(path, split, channels)
     return _from_name(kind, split, channels)
+
+
+def has_test_split(spec: str) -> bool:
+    """Whether a data set has test images of its own, apart from those to train on."""
+    kind, path = _parse(spec)
+    if kind == "parquet":
+        return path.is_dir() and bool(_matching_parquet(path, "test"))
+    return kind != "folder" or (path / "test").is_dir()
 
 
 def load_training_images(spec: str, channels: int) -> Tensor | list[Path]:
@@ -140,9 +148,12 @@ _CIFAR_FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-pytho
 
 
 def _from_torchvision_cifar(root: Path, known: _Named, split: Split, channels: int) -> ImageSet:
-    # torchvision compares each of these files with its published checksum before it opens it.
+    # These files are pickles. torchvision opens none whose checksum is not the published one.
     datasets = require("torchvision.datasets", "train")
-    dataset = getattr(datasets, known.torchvision_class)(root, train=split == "train")
+    try:
+        dataset = getattr(datasets, known.torchvision_class)(root, train=split == "train")
+    except RuntimeError as error:
+        raise ImageError(f"{root}: not the files of {known.torchvision_class} ({error})") from error
     images = torch.from_numpy(dataset.data).permute(0, 3, 1, 2).contiguous()
     labels = torch.tensor(dataset.targets)
     return ImageSet(_with_channels(images, channels), labels, tuple(dataset.classes))
@@ -158,7 +169,8 @@ def _from_idx(images: Path, labels: Path, known: _Named, channels: int) -> Image
         with _unpacked(images) as image_file, _unpacked(labels) as label_file:
             pixels = reader.read_image_file(image_file.name).unsqueeze(1)
             targets = reader.read_label_file(label_file.name)
-    except (OSError, EOFError, ValueError, TypeError, AssertionError, RuntimeError) as error:
+    # torchvision's reader asserts, and unpacking a damaged file raises zlib.error or EOFError.
+    except Exception as error:
         raise ImageError(f"{images.parent}: not readable as IDX files ({error})") from error
     return ImageSet(_with_channels(pixels, channels), targets, known.classes)
 
@@ -207,14 +219,13 @@ def _decode(cell: object, where: str, channels: int | None) -> np.ndarray:
     if not isinstance(data, bytes):
         raise ImageError(f"{where}: holds no image bytes")
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            return _as_array(image, channels)
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{where}: not an image ({error})") from error
+        return _as_array(decode_image(io.BytesIO(data)).image, channels)
+    except ImageError as error:
+        raise ImageError(f"{where}: {error}") from error
 
 
 def _as_array(image: Image.Image, channels: int | None) -> np.ndarray:
-    mode = {1: "L", 3: "RGB", None: "L" if image.mode in ("L", "1") else "RGB"}[channels]
+    mode = {1: "L", 3: "RGB", None: "L" if image.mode in ("L", "LA") else "RGB"}[channels]
     return np.asarray(image.convert(mode))
 
 
@@ -226,7 +237,7 @@ def _from_folder(path: Path, split: Split, channels: int | None) -> ImageSet:
     files = [(p, label) for label, c in enumerate(classes) for p in image_paths(folder / c)]
     if not files:
         raise DataMissingError(f"{folder}: holds no images in folders named by their class")
-    images = [_as_array(read_image(p).image, channels) for p, _ in files]
+    images = [_as_array(read_named(p).image, channels) for p, _ in files]
     return _stack(images, [label for _, label in files], classes, str(folder))
 
 
@@ -242,6 +253,8 @@ def _stack(
     array = np.stack(images)
     array = array[..., None] if array.ndim == 3 else array
     pixels = torch.from_numpy(array).permute(0, 3, 1, 2).contiguous()
+    if not all(isinstance(label, int) and label >= 0 for label in labels):
+        raise InputError(f"{where}: labels must be integers from 0")
     return ImageSet(pixels, torch.tensor(labels, dtype=torch.int64), classes)
 
 
@@ -256,6 +269,14 @@ def _with_channels(images: Tensor, channels: int) -> Tensor:
         return images.repeat(1, 3, 1, 1)
     weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)  # ITU-R BT.601, as Pillow's "L"
     return (images * weights).sum(1, keepdim=True).round().to(torch.uint8)
+
+
+def read_named(path: Path) -> ReadImage:
+    """Read an image; errors name its path."""
+    try:
+        return read_image(path)
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
 
 
 def batches(count: int, size: int) -> Iterator[slice]:

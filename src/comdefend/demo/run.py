@@ -13,7 +13,7 @@ from rich.table import Table
 from torch import Tensor
 
 import comdefend
-from comdefend.atomic import atomic_write
+from comdefend.atomic import atomic_write, make_folder
 from comdefend.attacks import perturb
 from comdefend.data.sources import batches
 from comdefend.defense import DefendedClassifier
@@ -56,8 +56,8 @@ def run_demo(output: Path) -> dict[str, Any]:
     console = Console()
     started = time.perf_counter()
     rows: list[dict[str, Any]] = []
-    # Writing first: an output folder that cannot be written should not cost a minute.
-    atomic_write(output / "record.json", b"{}\n")
+    # An output folder that cannot be written should not cost a minute.
+    make_folder(output)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("loading")
@@ -80,7 +80,7 @@ def run_demo(output: Path) -> dict[str, Any]:
     }
     atomic_write(output / "record.json", (json.dumps(record, indent=2) + "\n").encode())
     console.print(_table(rows))
-    console.print(_EXPLANATION.format(output=output), highlight=False)
+    console.print(_EXPLANATION.format(output=output), highlight=False, markup=False)
     return record
 
 

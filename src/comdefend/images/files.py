@@ -4,9 +4,10 @@ import io
 import os
 import stat
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -38,7 +39,11 @@ _DESCRIPTIVE = {
     ExifTags.Base.Software, ExifTags.Base.DateTime, ExifTags.Base.Artist,
     ExifTags.Base.Copyright,
 }  # fmt: skip
-_METADATA = ("icc_profile", "dpi", "xmp", "comment")
+_SEGMENTS = ("exif", "xmp", "comment")
+_PNG_XMP = "XML:com.adobe.xmp"
+_TIFF_XMP = 700
+_READERS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP")
+_METADATA = ("icc_profile", "dpi", "comment")
 
 
 @dataclass(frozen=True)
@@ -81,10 +86,15 @@ class ReadImage:
         return ReadImage(image, self.metadata)
 
 
-def image_paths(folder: Path) -> list[Path]:
-    """Return the image files below a folder, sorted; links to folders are not followed."""
+def image_paths(folder: Path, on_error: Callable[[OSError], None] | None = None) -> list[Path]:
+    """Return the image files below a folder, sorted; links to folders are not followed.
+
+    Args:
+        folder: Where to search.
+        on_error: Told of folders that cannot be read; by default they are passed over.
+    """
     found = []
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=on_error):
         folders.sort()
         found += [Path(parent, n) for n in sorted(names) if Path(n).suffix.lower() in SUFFIXES]
     return found
@@ -104,28 +114,35 @@ def read_image(path: Path) -> ReadImage:
             raise ImageError("is not a regular file")
         if status.st_size == 0:
             raise ImageError("is empty")
+        with path.open("rb") as file:
+            return decode_image(file)
+    except OSError as error:
+        raise ImageError(f"cannot be read ({error.strerror or error})") from error
+
+
+def decode_image(file: BinaryIO) -> ReadImage:
+    """Read an image from an open file; the rest is as for `read_image`."""
+    try:
         with warnings.catch_warnings():
             # What Pillow can read with a warning is good enough; what it refuses, we report.
             warnings.simplefilter("ignore")
-            with Image.open(path) as opened:
-                if opened.format is None or opened.format.lower() not in {*FORMATS, "mpo"}:
-                    raise ImageError(f"is a {opened.format}; handled are {', '.join(FORMATS)}")
+            with Image.open(file, formats=_READERS) as opened:
                 _refuse_unhandled(opened)
                 opened.load()
-                metadata = _metadata(opened)
-                image = _reduced(ImageOps.exif_transpose(opened))
-    except UnidentifiedImageError as error:
-        raise ImageError("is not an image") from error
-    except Image.DecompressionBombError as error:
-        raise ImageError("has too many pixels, and may be a decompression bomb") from error
+                upright = ImageOps.exif_transpose(opened)
+                return ReadImage(_reduced(upright), _metadata(opened, upright))
     except ImageError:
         raise
+    except UnidentifiedImageError as error:
+        known = ", ".join(FORMATS)
+        raise ImageError(f"is not an image of a handled format ({known})") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError("has too many pixels, and may be a decompression bomb") from error
     # Decoders of damaged files raise whatever their arithmetic runs into: struct.error, KeyError,
     # zlib.error. One such file must not end the work on the others.
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise ImageError(f"cannot be read ({reason})") from error
-    return ReadImage(image, metadata)
+        raise ImageError(f"cannot be read ({' '.join(reason.split())})") from error
 
 
 def write_image(path: Path, read: ReadImage) -> None:
@@ -144,7 +161,8 @@ def write_image(path: Path, read: ReadImage) -> None:
     buffer = io.BytesIO()
     try:
         read.image.save(buffer, format=name, **_save_options(name, read.metadata))
-    except (OSError, ValueError, OverflowError) as error:
+    # Encoders raise as decoders do, over metadata that their format cannot hold for example.
+    except Exception as error:
         raise ImageError(f"cannot be written as {name} ({error})") from error
     atomic_write(path, buffer.getvalue())
 
@@ -173,23 +191,29 @@ def _reduced(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def _metadata(image: Image.Image) -> dict[str, Any]:
-    metadata = {name: image.info[name] for name in _METADATA if image.info.get(name)}
-    texts = {k: v for k, v in getattr(image, "text", {}).items() if isinstance(v, str)}
+def _metadata(opened: Image.Image, upright: Image.Image) -> dict[str, Any]:
+    """Collect what the file said beside its pixels, as it is true of the upright image."""
+    # Turning an image upright also corrects what its EXIF and XMP say of its orientation.
+    info = upright.info
+    metadata = {name: info[name] for name in _METADATA if info.get(name)}
+    texts = {k: info.get(k, v) for k, v in getattr(opened, "text", {}).items()}
+    xmp = texts.pop(_PNG_XMP, None) or info.get("xmp")
+    if xmp:
+        metadata["xmp"] = xmp.encode() if isinstance(xmp, str) else bytes(xmp)
     if texts:
-        metadata["texts"] = texts
-    if exif := _exif(image):
+        metadata["texts"] = {key: str(text) for key, text in texts.items()}
+    if exif := _exif(upright, opened.format == "TIFF"):
         metadata["exif"] = exif
     return metadata
 
 
-def _exif(image: Image.Image) -> bytes:
+def _exif(image: Image.Image, tiff: bool) -> bytes:
     """Return the EXIF block without what the pixels already show or the writer sets itself."""
     found = image.getexif()
     kept = Image.Exif()
     for tag, value in found.items():
         # A TIFF's own directory, where its strips lie for example, looks like EXIF to Pillow.
-        if tag != _ORIENTATION and (image.format != "TIFF" or tag in _DESCRIPTIVE):
+        if tag != _ORIENTATION and (not tiff or tag in _DESCRIPTIVE):
             kept[tag] = value
     for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
         if entries := found.get_ifd(directory):
@@ -210,11 +234,22 @@ def _save_options(name: str, metadata: dict[str, Any]) -> dict[str, Any]:
         info = PngImagePlugin.PngInfo()
         for key, text in metadata.get("texts", {}).items():
             info.add_itxt(key, text)
+        if "xmp" in metadata:
+            info.add_itxt(_PNG_XMP, metadata["xmp"].decode("utf-8", "replace"))
+        if "comment" in metadata:
+            info.add_itxt("Comment", metadata["comment"].decode("utf-8", "replace"))
         options["pnginfo"] = info
     elif name == "jpeg":
+        # A JPEG segment holds 64 KiB; what is larger stays behind, rather than the image.
+        options = {k: v for k, v in options.items() if k not in _SEGMENTS or len(v) < 65_000}
         options |= {"quality": 95, "subsampling": 0}
     elif name == "webp":
         options |= {"lossless": True, "exact": True}
     elif name == "tiff":
         options["compression"] = "tiff_adobe_deflate"
+        if "xmp" in metadata:
+            directory = Image.Exif()
+            directory.load(metadata.get("exif", b""))
+            directory[_TIFF_XMP] = metadata["xmp"]
+            options["exif"] = directory
     return options

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from comdefend.errors import InputError
-from comdefend.nn.config import MAX_WIDTH
+from comdefend.nn.config import MAX_WIDTH, check_integer
+
+MAX_CLASSES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +36,20 @@ class ClassifierConfig:
     std: tuple[float, ...] = (0.25, 0.25, 0.25)
 
     def __post_init__(self) -> None:
-        if not 1 <= self.channels <= 4 or not 2 <= self.classes <= 100_000:
-            raise InputError(f"channels or classes out of range: {self}")
-        if len(self.widths) != 4 or not all(1 <= w <= MAX_WIDTH for w in self.widths):
-            raise InputError(f"widths must be four integers up to {MAX_WIDTH}: {self.widths}")
-        if len(self.mean) != self.channels or len(self.std) != self.channels:
-            raise InputError(f"mean and std need {self.channels} values each")
-        if not all(s > 0 for s in self.std):
-            raise InputError(f"std must be positive: {self.std}")
+        if self.channels not in (1, 3):
+            raise InputError(f"channels must be 1 (grey) or 3 (RGB), not {self.channels!r}")
+        check_integer("classes", self.classes, MAX_CLASSES)
+        if not isinstance(self.widths, tuple) or len(self.widths) != 4:
+            raise InputError(f"widths must be four integers: {self.widths!r}")
+        for width in self.widths:
+            check_integer("widths", width, MAX_WIDTH)
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if not isinstance(values, tuple) or len(values) != self.channels:
+                raise InputError(f"{name} needs {self.channels} values: {values!r}")
+            if not all(isinstance(value, int | float) for value in values):
+                raise InputError(f"{name} must be numbers: {values!r}")
+        if not all(value > 0 for value in self.std):
+            raise InputError(f"std must be positive: {self.std!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration as plain JSON types."""

@@ -14,7 +14,8 @@ MAX_LAYERS = 64
 MAX_DOWNSCALE = 16
 
 
-def _check_integer(name: str, value: object, maximum: int) -> None:
+def check_integer(name: str, value: object, maximum: int) -> None:
+    """Raise InputError where ``value`` is not an integer from 1 to ``maximum``."""
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= maximum:
         raise InputError(f"{name} must be an integer from 1 to {maximum}, not {value!r}")
 
@@ -49,10 +50,11 @@ class PurifierConfig:
             if not isinstance(widths, tuple) or not 1 <= len(widths) <= MAX_LAYERS:
                 raise InputError(f"{name} must be a tuple of 1 to {MAX_LAYERS} widths: {widths!r}")
             for width in widths:
-                _check_integer(name, width, MAX_WIDTH)
-        _check_integer("channels", self.channels, 4)
-        _check_integer("code_maps", self.code_maps, MAX_WIDTH)
-        _check_integer("downscale", self.downscale, MAX_DOWNSCALE)
+                check_integer(name, width, MAX_WIDTH)
+        if self.channels not in (1, 3):
+            raise InputError(f"channels must be 1 (grey) or 3 (RGB), not {self.channels!r}")
+        check_integer("code_maps", self.code_maps, MAX_WIDTH)
+        check_integer("downscale", self.downscale, MAX_DOWNSCALE)
         if not isinstance(self.phi, int | float) or not 0 <= self.phi < float("inf"):
             raise InputError(f"phi must be a finite number that is not negative: {self.phi!r}")
 

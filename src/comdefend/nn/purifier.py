@@ -77,9 +77,9 @@ class ComDefend(nn.Module):
 
         Raises:
             InputError: Wrong shape, channel count or range, or NaN.
-            InputTypeError: Not a tensor of floats.
+            InputTypeError: Not a tensor of the weights' float type.
         """
-        _check_images(images, self.config.channels)
+        self._check_images(images)
         return self.encoder(_pad_to_multiple(images, self.config.downscale))
 
     def binarize(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -106,7 +106,7 @@ class ComDefend(nn.Module):
 
         Raises:
             InputError: Wrong shape, channel count or range, or NaN.
-            InputTypeError: Not a tensor of floats.
+            InputTypeError: Not a tensor of the weights' float type.
         """
         return self.binarize(self.logits(images))
 
@@ -121,18 +121,22 @@ class ComDefend(nn.Module):
             (N, C, H, W) in [0, 1].
 
         Raises:
-            InputError: The code's shape does not fit the weights or the size.
-            InputTypeError: Not a tensor of floats.
+            InputError: The code's shape does not fit the weights or the size, or its values do
+                not lie in [0, 1].
+            InputTypeError: Not a tensor of the weights' float type.
         """
-        _check_float("code", code)
+        self._check_dtype("code", code)
         if code.ndim != 4 or code.shape[1] != self.config.code_maps:
             raise InputError(
                 f"code must have shape (N, {self.config.code_maps}, h, w), not {tuple(code.shape)}"
             )
+        _check_range("code", code)
         images = self.decoder(code)
         if size is None:
             return images
         d = self.config.downscale
+        if len(size) != 2:
+            raise InputError(f"size must be (height, width), not {tuple(size)}")
         for wanted, coded in zip(size, code.shape[-2:], strict=True):
             if (wanted + d - 1) // d != coded:
                 raise InputError(
@@ -146,10 +150,30 @@ class ComDefend(nn.Module):
 
         Raises:
             InputError: Wrong shape, channel count or range, or NaN.
-            InputTypeError: Not a tensor of floats.
+            InputTypeError: Not a tensor of the weights' float type.
         """
         code = self.encode(images)
         return self.decode(code, size=(images.shape[-2], images.shape[-1]))
+
+    def _check_images(self, images: Tensor) -> None:
+        self._check_dtype("images", images)
+        if images.ndim != 4:
+            raise InputError(f"images: must have shape (N, C, H, W), not {tuple(images.shape)}")
+        if images.shape[1] != self.config.channels:
+            taken = "3 (RGB)" if self.config.channels == 3 else "1 (grey)"
+            raise InputError(f"images: have {images.shape[1]} channels, these weights take {taken}")
+        _check_range("images", images)
+
+    def _check_dtype(self, name: str, tensor: object) -> None:
+        if not isinstance(tensor, Tensor):
+            raise InputTypeError(f"{name}: must be a torch tensor, not {type(tensor).__name__}")
+        if not tensor.is_floating_point():
+            raise InputTypeError(
+                f"{name}: must be float, not {tensor.dtype}; for 8-bit images divide by 255"
+            )
+        wanted = self.encoder.layers[0].weight.dtype
+        if tensor.dtype != wanted and not torch.is_autocast_enabled(tensor.device.type):
+            raise InputTypeError(f"{name}: must be {wanted} as the weights, not {tensor.dtype}")
 
 
 def _convolutions(channels: tuple[int, ...]) -> nn.Sequential:
@@ -160,32 +184,15 @@ def _convolutions(channels: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-def _check_float(name: str, tensor: object) -> None:
-    if not isinstance(tensor, Tensor):
-        raise InputTypeError(f"{name} must be a torch tensor, not {type(tensor).__name__}")
-    if not tensor.is_floating_point():
-        raise InputTypeError(
-            f"{name} must be float, not {tensor.dtype}; for 8-bit images divide by 255"
-        )
-
-
-def _check_images(images: Tensor, channels: int) -> None:
-    _check_float("images", images)
-    if images.ndim != 4:
-        raise InputError(f"images must have shape (N, C, H, W), not {tuple(images.shape)}")
-    if images.shape[1] != channels:
-        raise InputError(
-            f"images have {images.shape[1]} channels, these weights take {channels}"
-            f" ({'RGB' if channels == 3 else 'grey'})"
-        )
+def _check_range(name: str, tensor: Tensor) -> None:
     # A graph that is being compiled or exported cannot branch on values.
     if torch.compiler.is_compiling():
         return
-    if images.numel() == 0:
-        raise InputError(f"images are empty: shape {tuple(images.shape)}")
-    low, high = (bound.item() for bound in torch.aminmax(images.detach()))
+    if tensor.numel() == 0:
+        raise InputError(f"{name}: empty, its shape is {tuple(tensor.shape)}")
+    low, high = (bound.item() for bound in torch.aminmax(tensor.detach()))
     if not (low >= -RANGE_TOLERANCE and high <= 1 + RANGE_TOLERANCE):
-        raise InputError(f"images must lie in [0, 1] without NaN, found {low:.4g} to {high:.4g}")
+        raise InputError(f"{name}: must lie in [0, 1] without NaN, found {low:.4g} to {high:.4g}")
 
 
 def _pad_to_multiple(images: Tensor, factor: int) -> Tensor:

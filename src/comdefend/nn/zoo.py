@@ -36,7 +36,7 @@ def classifier_weights() -> list[str]:
     return _names("classifier")
 
 
-def load(name: str, device: torch.device | str = "cpu") -> ComDefend:
+def load(name: str | Path, device: torch.device | str = "cpu") -> ComDefend:
     """Load a purifier in evaluation mode.
 
     Args:
@@ -49,10 +49,12 @@ def load(name: str, device: torch.device | str = "cpu") -> ComDefend:
         WeightsError: The file is corrupt, or holds something else than a purifier.
     """
     config, path = _open(name, "purifier", PurifierConfig)
-    return _fill(ComDefend(config), path, device)
+    with torch.device("meta"):
+        purifier = ComDefend(config)
+    return _fill(purifier, path, device)
 
 
-def load_classifier(name: str, device: torch.device | str = "cpu") -> SmallResNet:
+def load_classifier(name: str | Path, device: torch.device | str = "cpu") -> SmallResNet:
     """Load a small classifier in evaluation mode; it takes images in [0, 1].
 
     Args:
@@ -65,10 +67,12 @@ def load_classifier(name: str, device: torch.device | str = "cpu") -> SmallResNe
         WeightsError: The file is corrupt, or holds something else than a classifier.
     """
     config, path = _open(name, "classifier", ClassifierConfig)
-    return _fill(SmallResNet(config), path, device)
+    with torch.device("meta"):
+        classifier = SmallResNet(config)
+    return _fill(classifier, path, device)
 
 
-def load_record(name: str) -> dict[str, Any]:
+def load_record(name: str | Path) -> dict[str, Any]:
     """Return the training record of a weight file: recipe, data, seed and what was measured.
 
     Args:
@@ -77,8 +81,8 @@ def load_record(name: str) -> dict[str, Any]:
     Raises:
         InputError, DataMissingError, WeightsError: As for `load`.
     """
-    path = _locate(name, weights() + classifier_weights())
-    return json.loads(_metadata(path).get("record", "{}"))
+    path = _locate(str(name), weights() + classifier_weights())
+    return _json(_metadata(path), "record", path)
 
 
 def save_weights(
@@ -147,23 +151,29 @@ def _metadata(path: Path) -> dict[str, str]:
 _Config = TypeVar("_Config", PurifierConfig, ClassifierConfig)
 
 
-def _open(name: str, kind: str, config: type[_Config]) -> tuple[_Config, Path]:
-    path = _locate(name, _names(kind))
+def _open(name: str | Path, kind: str, config: type[_Config]) -> tuple[_Config, Path]:
+    path = _locate(str(name), _names(kind))
     metadata = _metadata(path)
     if metadata.get("kind") != kind:
         raise WeightsError(f"{path}: holds no comdefend {kind}")
     try:
-        return config.from_dict(dict(json.loads(metadata["config"]))), path
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(
-            f"{path}: its metadata holds no valid configuration ({error})"
-        ) from error
+        return config.from_dict(_json(metadata, "config", path)), path
+    except InputError as error:
+        raise WeightsError(f"{path}: its metadata holds no valid config ({error})") from error
+
+
+def _json(metadata: dict[str, str], key: str, path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(metadata[key]))
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{path}: its metadata holds no valid {key}") from error
 
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
 def _fill(module: _Module, path: Path, device: torch.device | str) -> _Module:
+    """Load tensors into a module on the meta device, which holds shapes and no memory."""
     expected = module.state_dict()
     try:
         with safe_open(str(path), framework="pt") as file:
@@ -174,5 +184,5 @@ def _fill(module: _Module, path: Path, device: torch.device | str) -> _Module:
             tensors = {name: file.get_tensor(name) for name in shapes}
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path}: corrupt ({error})") from error
-    module.load_state_dict(tensors)
-    return module.eval().to(device)
+    module.to_empty(device=device).load_state_dict(tensors)
+    return module.eval()

@@ -14,8 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from comdefend.errors import ImageError
-from comdefend.images.files import read_image
+from comdefend.data.sources import read_named
 
 Crop = tuple[int, int, float, float]
 """Step, index of the image, and where the crop lies: 0 is left or top, 1 is right or bottom."""
@@ -111,10 +110,7 @@ class FileCrops(Dataset[Tensor]):
     def __getitem__(self, crop: Crop) -> Tensor:
         """Return one crop, (C, size, size) uint8."""
         _, index, x, y = crop
-        image = read_image(self.paths[index]).image
-        if image.mode.startswith("I"):
-            raise ImageError(f"{self.paths[index]}: 16-bit images cannot be trained on")
-        image = image.convert("RGB" if self.channels == 3 else "L")
+        image = read_named(self.paths[index]).image.convert("RGB" if self.channels == 3 else "L")
         if (short := min(image.size)) < self.size:
             enlarged = [max(self.size, round(side * self.size / short)) for side in image.size]
             image = image.resize((enlarged[0], enlarged[1]), Image.Resampling.BICUBIC)

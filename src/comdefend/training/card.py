@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 import comdefend
-from comdefend.data import ImageSet, load_image_set
-from comdefend.errors import ComdefendError
+from comdefend.data import ImageSet, has_test_split, load_image_set
 from comdefend.nn.classifier import SmallResNet
 from comdefend.nn.purifier import ComDefend
 from comdefend.nn.zoo import load_record
@@ -23,12 +22,9 @@ def purifier_record(
     It is measured on the data set's test images; where the data has none, or images of different
     sizes, on the training images that were held out.
     """
-    try:
+    images, split = validation, "held out of training"
+    if has_test_split(recipe.data):
         images, split = load_image_set(recipe.data, "test", recipe.network.channels).images, "test"
-        if recipe.data.startswith("folder:"):
-            raise ComdefendError("a folder has no official split")
-    except ComdefendError:
-        images, split = validation, "held out of training"
     return {
         "recipe": recipe_to_dict(recipe),
         "start": None if recipe.start is None else load_record(recipe.start),

@@ -13,15 +13,15 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from comdefend.atomic import atomic_write
-from comdefend.data import ImageSet, load_image_set
-from comdefend.errors import ComdefendError, InputError
+from comdefend.data import ImageSet, has_test_split, load_image_set
+from comdefend.errors import InputError
 from comdefend.nn.classifier import ClassifierConfig, SmallResNet
 from comdefend.nn.zoo import load_classifier, save_weights
 from comdefend.training.batches import step_generator
 from comdefend.training.card import classifier_card, classifier_record
 from comdefend.training.optimizer import Muon
 from comdefend.training.recipe import ClassifierRecipe
-from comdefend.training.run import Precision, fit, open_run
+from comdefend.training.run import Precision, fit, lightning_precision, open_run
 
 
 class ClassifierTraining(LightningModule):
@@ -99,9 +99,10 @@ def augment(images: Tensor, recipe: ClassifierRecipe, generator: torch.Generator
     shifts = torch.randint(0, 2 * reach + 1, (count, 2), generator=generator).tolist()
     cut = torch.rand(count, 2, generator=generator)
     mirrored = torch.rand(count, generator=generator) < 0.5
-    views = []
-    for view, (top, left) in zip(padded, shifts, strict=True):
-        views.append(view[:, top : top + height, left : left + width])
+    views = [
+        view[:, top : top + height, left : left + width]
+        for view, (top, left) in zip(padded, shifts, strict=True)
+    ]
     result = torch.stack(views)
     if recipe.flip:
         result = torch.where(mirrored.view(-1, 1, 1, 1).to(images.device), result.flip(-1), result)
@@ -157,7 +158,7 @@ def train_classifier(recipe: ClassifierRecipe, output: Path, precision: Precisio
         InputError: The folder holds a run of another recipe, or the data is too small.
         DataMissingError: The data is not there.
     """
-    open_run(output, recipe)
+    lightning_precision(precision)
     data = load_image_set(recipe.data, "train", recipe.network.channels)
     if len(data) < recipe.validation + recipe.batch:
         raise InputError(
@@ -173,6 +174,8 @@ def train_classifier(recipe: ClassifierRecipe, output: Path, precision: Precisio
         mean=tuple(_channels(training).mean(1).tolist()),
         std=tuple(_channels(training).std(1).tolist()),
     )
+    # Only now: a start that fails must not leave a folder that refuses the corrected one.
+    open_run(output, recipe)
     steps = len(training) // recipe.batch * recipe.epochs
     module = ClassifierTraining(recipe, network, steps)
     sampler = EpochSampler(
@@ -190,10 +193,9 @@ def train_classifier(recipe: ClassifierRecipe, output: Path, precision: Precisio
     weights = output / "classifier.safetensors"
     save_weights(weights, module.classifier, {}, half=True)
     stored = load_classifier(str(weights))
-    try:
+    test, split = validation, "held out of training"
+    if has_test_split(recipe.data):
         test, split = load_image_set(recipe.data, "test", network.channels), "test"
-    except ComdefendError:
-        test, split = validation, "held out of training"
     record = classifier_record(stored, recipe, test, split)
     save_weights(weights, stored, record, half=True)
     atomic_write(output / "classifier.md", classifier_card(record).encode())

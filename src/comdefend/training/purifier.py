@@ -22,7 +22,7 @@ from comdefend.training.measure import peak_signal_noise_ratio, round_to_8_bits
 from comdefend.training.optimizer import Muon
 from comdefend.training.panel import ReconstructionPanel
 from comdefend.training.recipe import PurifierRecipe
-from comdefend.training.run import Precision, fit, open_run
+from comdefend.training.run import Precision, fit, lightning_precision, open_run
 
 # Gain of the orthogonal initialisation; above 1 because an ELU halves the negative part.
 INITIAL_GAIN = 1.2
@@ -62,8 +62,7 @@ class PurifierTraining(LightningModule):
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """Do one step on (B, C, h, w) uint8 crops."""
         images = batch.float() / 255
-        if self.recipe.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=torch.channels_last)
         logits = self.purifier.logits(images)
         code = self.purifier.binarize(logits, self._noise(logits))
         purified = self.purifier.decode(code, size=(images.shape[-2], images.shape[-1]))
@@ -180,7 +179,7 @@ def train_purifier(
         InputError: The folder holds a run of another recipe, or the data is too small.
         DataMissingError: The data is not there.
     """
-    open_run(output, recipe)
+    lightning_precision(precision)
     channels = recipe.network.channels
     images = load_training_images(recipe.data, channels)
     if len(images) <= recipe.validation:
@@ -201,6 +200,8 @@ def train_purifier(
         validation = torch.stack([files[0, i, 0.5, 0.5] for i in range(len(files))])
 
     module = PurifierTraining(recipe)
+    # Only now: a start that fails must not leave a folder that refuses the corrected one.
+    open_run(output, recipe)
     sampler = StepSampler(
         count=len(training),
         batch=recipe.batch,

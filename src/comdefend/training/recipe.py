@@ -13,6 +13,9 @@ from comdefend.errors import DataMissingError, InputError
 from comdefend.nn.classifier import ClassifierConfig
 from comdefend.nn.config import PurifierConfig
 
+# A step's generator is seeded by seed * 2^32 + step, which has to fit into 63 bits.
+MAX_SEED = 2**31 - 1
+
 RECIPES = resources.files("comdefend.training") / "recipes"
 
 
@@ -35,7 +38,6 @@ class PurifierRecipe:
         epoch_steps: Steps between two checkpoints, reconstruction panels and validations.
         validation: Training images held out for validation, never trained on.
         seed: Seed of initialisation, crops and noise.
-        channels_last: Memory format of the activations.
     """
 
     data: str
@@ -51,9 +53,9 @@ class PurifierRecipe:
     epoch_steps: int = 250
     validation: int = 128
     seed: int = 0
-    channels_last: bool = True
 
     def __post_init__(self) -> None:
+        _check_types(self)
         _check_positive(
             self, "steps", "batch", "crop", "learning_rate", "logit_rate", "bias_rate",
             "epoch_steps", "validation",
@@ -105,7 +107,10 @@ class ClassifierRecipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        _check_types(self)
         _check_positive(self, "epochs", "batch", "learning_rate", "bias_rate", "validation")
+        if not 0 <= self.translate <= 8 or not 0 <= self.cutout <= 16:
+            raise InputError("translate must be from 0 to 8 and cutout from 0 to 16 pixels")
         if not 0 <= self.label_smoothing < 1:
             raise InputError(f"label_smoothing must be in [0, 1): {self.label_smoothing}")
 
@@ -142,7 +147,11 @@ def load_recipe(name: str, kind: type[_Recipe], **changes: Any) -> _Recipe:
         path = Path(name)
         if not path.is_file():
             raise DataMissingError(f"{name}: no such recipe file")
-        recipe = _read(path.read_text(), name)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{name}: not readable as text ({error})") from error
+        recipe = _read(text, name)
     else:
         file = RECIPES / f"{name}.yaml"
         if name not in recipes(kind):
@@ -189,8 +198,20 @@ def _read(text: str, where: str) -> PurifierRecipe | ClassifierRecipe:
         raise InputError(f"{where}: {error}".replace("__init__()", kind.__name__)) from error
 
 
+def _check_types(recipe: PurifierRecipe | ClassifierRecipe) -> None:
+    kinds = {"str": str, "int": int, "float": int | float, "bool": bool, "str | None": str | None}
+    for field in dataclasses.fields(recipe):
+        value, name = getattr(recipe, field.name), getattr(field.type, "__name__", str(field.type))
+        wanted = kinds.get(name)
+        # To Python True is an integer; to a reader of recipes it is not.
+        mistaken = isinstance(value, bool) and name != "bool"
+        if wanted and (mistaken or not isinstance(value, wanted)):
+            raise InputError(f"{field.name} must be of type {name}, not {value!r}")
+    if not 0 <= recipe.seed < MAX_SEED:
+        raise InputError(f"seed must be from 0 to {MAX_SEED - 1}: {recipe.seed}")
+
+
 def _check_positive(recipe: object, *names: str) -> None:
     for name in names:
-        value = getattr(recipe, name)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
-            raise InputError(f"{name} must be a positive number: {value!r}")
+        if not getattr(recipe, name) > 0:
+            raise InputError(f"{name} must be a positive number: {getattr(recipe, name)!r}")

@@ -1,5 +1,6 @@
 """Training runs: folders that hold logs, checkpoints, pictures, and in the end the weights."""
 
+import io
 import json
 import logging
 import sys
@@ -12,10 +13,11 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.callbacks.progress import RichProgressBar, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch.utils.data import DataLoader
 
 from comdefend.atomic import atomic_write
-from comdefend.errors import InputError, OutputError
+from comdefend.errors import ImageError, InputError, OutputError
 from comdefend.training.recipe import ClassifierRecipe, PurifierRecipe, recipe_to_dict
 
 
@@ -34,6 +36,17 @@ class _RichBar(_WithoutVersion, RichProgressBar):
 
 class _PlainBar(_WithoutVersion, TQDMProgressBar):
     pass
+
+
+class _AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoints that a process killed while it writes one cannot leave in halves."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        atomic_write(Path(path), buffer.getvalue())
 
 
 def _hush() -> None:
@@ -86,11 +99,13 @@ def fit(
         # The samplers cut batches into shares themselves, so that the number of processes does
         # not change what is learnt.
         use_distributed_sampler=False,
-        precision=_lightning_precision(precision),
+        precision=lightning_precision(precision),
         logger=[
-            CSVLogger(output, name="logs", version="csv"),
+            # A new file for every start: Lightning's logger would delete that of the last.
+            CSVLogger(output / "logs", name="csv"),
             TensorBoardLogger(output, name="logs", version="tensorboard"),
         ],
+        plugins=[_AtomicCheckpoints()],
         callbacks=[checkpoints, bar, *callbacks],
         log_every_n_steps=50,
         num_sanity_val_steps=0,
@@ -105,6 +120,10 @@ def fit(
     except SystemExit as stopped:
         # Lightning turns Ctrl-C into an exit; who called us decides what to say of it.
         raise KeyboardInterrupt from stopped
+    except ImageError as error:
+        # One raised in a worker process comes with that process's traceback in its message.
+        reason = str(error).strip().splitlines()[-1]
+        raise ImageError(reason.removeprefix("comdefend.errors.ImageError: ")) from error
     return trainer.is_global_zero
 
 
@@ -136,7 +155,12 @@ def native_bf16() -> bool:
     return bool(flags.get("avx512_bf16") or flags.get("amx_bf16") or flags.get("bf16"))
 
 
-def _lightning_precision(precision: Precision) -> Any:
+def lightning_precision(precision: Precision) -> Any:
+    """Return Lightning's name of a precision.
+
+    Raises:
+        InputError: Not one of ``auto``, ``32`` and ``bf16``.
+    """
     choices = {
         "auto": "bf16-mixed" if native_bf16() else "32-true",
         "32": "32-true",

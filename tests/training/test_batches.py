@@ -1,0 +1,83 @@
+import torch
+from torch.utils.data import DataLoader
+
+from comdefend.nn.config import PurifierConfig
+from comdefend.training.batches import StepSampler, TensorCrops, step_generator
+from comdefend.training.classifier import EpochSampler
+from comdefend.training.purifier import PurifierTraining
+from comdefend.training.recipe import PurifierRecipe
+from comdefend.training.run import fit
+
+RECIPE = PurifierRecipe(
+    data="fashion-mnist",
+    network=PurifierConfig(channels=1, encoder_widths=(4,), decoder_widths=(4,), code_maps=2),
+    steps=15,
+    epoch_steps=5,
+    batch=2,
+)
+
+
+class Spy(TensorCrops):
+    """Notes which crops training asked for."""
+
+    def __init__(self, images, size, seen):
+        super().__init__(images, size)
+        self.seen = seen
+
+    def __getitem__(self, crop):
+        self.seen.append(crop)
+        return super().__getitem__(crop)
+
+
+def crops_seen(epochs, folder):
+    seen = []
+    images = torch.randint(0, 256, (50, 1, 28, 28), dtype=torch.uint8)
+    module = PurifierTraining(RECIPE)
+    sampler = StepSampler(len(images), 2, 5, seed=0, next_step=lambda: module.step)
+    train = DataLoader(Spy(images, 16, seen), batch_sampler=sampler)
+    fit(module, train, DataLoader(images[:4], batch_size=4), folder, epochs, [], "32")
+    return seen
+
+
+def test_every_epoch_goes_on_where_the_last_one_ended_and_so_does_a_resumed_run(tmp_path):
+    whole = crops_seen(3, tmp_path / "whole")
+    assert [step for step, *_ in whole[::2]] == list(range(15))
+    assert len({crop[1:] for crop in whole}) == 30
+    first = crops_seen(2, tmp_path / "parts")
+    second = crops_seen(3, tmp_path / "parts")
+    assert first + second == whole
+
+
+def test_processes_cut_a_batch_into_shares():
+    def batches(rank, world):
+        return list(StepSampler(9, 4, 3, seed=1, next_step=lambda: 7, share=lambda: (rank, world)))
+
+    whole = batches(0, 1)
+    shares = zip(batches(0, 2), batches(1, 2), strict=True)
+    assert [a + b for a, b in shares] == whole
+    assert all(len(batch) == 4 for batch in whole)
+
+
+def test_crops_reach_every_corner():
+    images = torch.arange(36, dtype=torch.uint8).view(1, 1, 6, 6)
+    crops = TensorCrops(images, 2)
+    assert crops[0, 0, 0.0, 0.0].flatten().tolist() == [0, 1, 6, 7]
+    assert crops[0, 0, 1.0, 1.0].flatten().tolist() == [28, 29, 34, 35]
+    assert TensorCrops(images, 16)[0, 0, 0.5, 0.5].shape == (1, 6, 6)
+
+
+def test_an_epoch_of_a_classifier_sees_every_image_once_in_a_new_order():
+    epoch = [0]
+    sampler = EpochSampler(10, 3, seed=0, epoch=lambda: epoch[0])
+    first = list(sampler)
+    assert len(first) == len(sampler) == 3
+    assert len({i for batch in first for i in batch}) == 9
+    epoch[0] = 1
+    assert list(sampler) != first
+    epoch[0] = 0
+    assert list(sampler) == first
+
+
+def test_generators_of_steps_differ():
+    draws = {torch.rand(1, generator=step_generator(s, t)).item() for s in (0, 1) for t in range(9)}
+    assert len(draws) == 18

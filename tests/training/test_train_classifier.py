@@ -1,0 +1,95 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import comdefend
+from comdefend.data import load_image_set
+from comdefend.errors import InputError
+from comdefend.training.classifier import augment, train_classifier
+from comdefend.training.measure import measure_accuracy
+from comdefend.training.recipe import ClassifierRecipe, load_recipe
+
+
+@pytest.fixture(scope="module")
+def recipe(parquet):
+    file = parquet / "classifier.yaml"
+    file.write_text(
+        f"""
+kind: classifier
+data: parquet:{parquet}
+network: {{channels: 1, widths: [8, 16, 16, 32], mean: [0.5], std: [0.25]}}
+epochs: 12
+batch: 16
+validation: 22
+"""
+    )
+    return file
+
+
+def test_a_classifier_learns_and_its_card_tells_the_truth(recipe, parquet, tmp_path):
+    loaded = load_recipe(str(recipe), ClassifierRecipe)
+    path = train_classifier(loaded, tmp_path / "run", precision="32")
+    classifier = comdefend.load_classifier(path)
+    test = load_image_set(f"parquet:{parquet}", "test")
+    accuracy = measure_accuracy(classifier, test)
+    record = comdefend.load_record(path)
+    assert record["accuracy"] == accuracy > 0.4
+    assert record["measured_on"] == "test"
+    assert f"{accuracy:.2%}" in (tmp_path / "run" / "classifier.md").read_text()
+    train = load_image_set(f"parquet:{parquet}", "train")
+    mean = train.images.float().mean() / 255
+    assert classifier.config.mean[0] == pytest.approx(mean.item(), abs=0.03)
+    assert path.stat().st_size < 2.5 * sum(p.numel() for p in classifier.parameters()) + 20_000
+
+
+def test_a_run_in_two_parts_ends_as_one(recipe, tmp_path):
+    # The second command finds the first one's checkpoint, as after a kill.
+    script = (
+        "import sys, lightning.pytorch as pl\n"
+        "from comdefend.cli import main\n"
+        "class Stop(pl.Callback):\n"
+        "    def on_train_epoch_start(self, trainer, module):\n"
+        "        if trainer.current_epoch == 2: import os; os._exit(9)\n"
+        "import comdefend.training.classifier as c\n"
+        "fit = c.fit\n"
+        "c.fit = lambda *a: fit(*a[:5], [Stop()], *a[6:])\n"
+        "main()\n"
+    )
+    arguments = ["train-classifier", str(recipe), "--epochs", "4", "--precision", "32", "-o"]
+    parts = [*arguments, str(tmp_path / "parts")]
+    assert subprocess.run([sys.executable, "-c", script, *parts]).returncode == 9
+    subprocess.run([sys.executable, "-m", "comdefend", *parts], check=True)
+    loaded = load_recipe(str(recipe), ClassifierRecipe, epochs=4)
+    whole = train_classifier(loaded, tmp_path / "whole", precision="32")
+    expected = comdefend.load_classifier(whole).state_dict()
+    resumed = comdefend.load_classifier(tmp_path / "parts" / "classifier.safetensors")
+    for name, tensor in resumed.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name], atol=1e-3, rtol=1e-3)
+
+
+def test_augmentation_shifts_mirrors_and_blanks(recipe):
+    images = torch.rand(64, 1, 12, 12)
+
+    def views(**changes):
+        settings = {"flip": False, "translate": 0, "cutout": 0, **changes}
+        chosen = load_recipe(str(recipe), ClassifierRecipe, **settings)
+        return augment(images, chosen, torch.Generator().manual_seed(0))
+
+    assert views().equal(images)
+    mirrored = (views(flip=True) == images.flip(-1)).flatten(1).all(1)
+    assert 16 < mirrored.sum() < 48
+    assert (views(flip=True) == images).flatten(1).all(1).equal(~mirrored)
+    blanked = views(cutout=4) == 0.5
+    assert (blanked.flatten(1).sum(1) == 16).all()
+    shifted = views(translate=2)
+    assert shifted.shape == images.shape
+    assert not shifted.equal(images)
+
+
+def test_too_few_images_are_refused(recipe, tmp_path):
+    loaded = load_recipe(str(recipe), ClassifierRecipe, batch=140)
+    with pytest.raises(InputError, match="too few"):
+        train_classifier(loaded, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
