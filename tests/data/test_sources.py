@@ -155,7 +155,6 @@ def test_torchvision_cifar_files_that_are_not_the_published_ones(tmp_path, monke
 def test_image_set():
     images = torch.arange(4 * 3, dtype=torch.uint8).view(4, 3, 1, 1)
     data = ImageSet(images, torch.tensor([0, 1, 0, 1]))
-    assert data.floats().max() == pytest.approx(11 / 255)
     assert data.sample(2, seed=1).fingerprint() == data.sample(2, seed=1).fingerprint()
     assert data.fingerprint() != ImageSet(images, torch.tensor([0, 1, 1, 1])).fingerprint()
     with pytest.raises(InputError, match="cannot draw 5 of 4"):

@@ -79,5 +79,10 @@ def test_an_epoch_of_a_classifier_sees_every_image_once_in_a_new_order():
 
 
 def test_generators_of_steps_differ():
-    draws = {torch.rand(1, generator=step_generator(s, t)).item() for s in (0, 1) for t in range(9)}
-    assert len(draws) == 18
+    generators = [
+        step_generator(seed, purpose, step)
+        for seed in (0, 1)
+        for purpose in ("crops", "noise")
+        for step in range(9)
+    ]
+    assert len({torch.rand(1, generator=g).item() for g in generators}) == 36

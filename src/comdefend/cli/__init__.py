@@ -65,5 +65,5 @@ def main() -> None:
     except SystemExit as ending:
         # Typer has turned Ctrl-C into this exit code by now.
         if ending.code == _STOPPED:
-            print("stopped; the same command goes on from here", file=sys.stderr)
+            print("stopped; train and purify go on from here when called again", file=sys.stderr)
         raise

@@ -40,10 +40,6 @@ class ImageSet:
         """Number of classes: of their names, else one more than the largest label."""
         return len(self.classes) or int(self.labels.max()) + 1
 
-    def floats(self) -> Tensor:
-        """Return the images as float32 in [0, 1]."""
-        return self.images.float() / 255
-
     def subset(self, indices: Tensor) -> "ImageSet":
         """Return the images at ``indices``, in that order."""
         return ImageSet(self.images[indices], self.labels[indices], self.classes)

@@ -5,6 +5,7 @@ resumed run sees what an uninterrupted one would have seen, and processes that t
 one batch into their shares.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,9 +21,13 @@ Crop = tuple[int, int, float, float]
 """Step, index of the image, and where the crop lies: 0 is left or top, 1 is right or bottom."""
 
 
-def step_generator(seed: int, step: int) -> torch.Generator:
-    """Return the generator of random numbers that belongs to one step of one run."""
-    return torch.Generator().manual_seed((seed << 32) + step)
+def step_generator(seed: int, purpose: str, step: int) -> torch.Generator:
+    """Return the generator of random numbers for one purpose in one step of one run.
+
+    Seeds are hashed, since torch's generator on the CPU looks at their lower 32 bits alone.
+    """
+    digest = hashlib.sha256(f"{seed} {purpose} {step}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:4]))
 
 
 class StepSampler(Sampler[list[Crop]]):
@@ -58,7 +63,7 @@ class StepSampler(Sampler[list[Crop]]):
         first = self.next_step()
         rank, world = self.share()
         for step in range(first, first + self.steps):
-            generator = step_generator(self.seed, step)
+            generator = step_generator(self.seed, "crops", step)
             indices = torch.randint(self.count, (self.batch,), generator=generator).tolist()
             places = torch.rand(self.batch, 2, generator=generator).tolist()
             crops = [(step, i, x, y) for i, (x, y) in zip(indices, places, strict=True)]

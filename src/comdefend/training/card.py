@@ -1,8 +1,12 @@
 """Model cards: what a weight file is, how it came about, and what it measured."""
 
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import Trainer
 from torch import Tensor
 
 import comdefend
@@ -14,8 +18,41 @@ from comdefend.training.measure import measure_accuracy, measure_fidelity
 from comdefend.training.recipe import ClassifierRecipe, PurifierRecipe, recipe_to_dict
 
 
+@dataclass(frozen=True)
+class RunFacts:
+    """What a run was beside its recipe.
+
+    Attributes:
+        training_images: Number of images trained on.
+        training_sha256: Of their pixels; None where they were read from files one by one.
+        device: Where it ran.
+        precision: Lightning's name of it.
+        processes: How many trained together.
+    """
+
+    training_images: int
+    training_sha256: str | None
+    device: str
+    precision: str
+    processes: int
+
+
+def run_facts(training: Tensor | list[Path], trainer: Trainer) -> RunFacts:
+    """Collect the facts of a run that has ended."""
+    digest = None
+    if isinstance(training, Tensor):
+        digest = hashlib.sha256(training.contiguous().numpy().data).hexdigest()
+    return RunFacts(
+        len(training),
+        digest,
+        str(trainer.strategy.root_device),
+        trainer.precision,
+        trainer.world_size,
+    )
+
+
 def purifier_record(
-    purifier: ComDefend, recipe: PurifierRecipe, validation: Tensor
+    purifier: ComDefend, recipe: PurifierRecipe, validation: Tensor, run: RunFacts
 ) -> dict[str, Any]:
     """Measure a trained purifier and return its record.
 
@@ -32,6 +69,7 @@ def purifier_record(
         "parameters": sum(p.numel() for p in purifier.parameters()),
         "measured_on": split,
         "fidelity": measure_fidelity(purifier, images).to_dict(),
+        "run": asdict(run),
         "versions": _versions(),
     }
 
@@ -73,7 +111,7 @@ def purifier_card(record: dict[str, Any]) -> str:
 
 
 def classifier_record(
-    classifier: SmallResNet, recipe: ClassifierRecipe, images: ImageSet, split: str
+    classifier: SmallResNet, recipe: ClassifierRecipe, images: ImageSet, split: str, run: RunFacts
 ) -> dict[str, Any]:
     """Measure a trained classifier on clean images and return its record."""
     return {
@@ -82,6 +120,7 @@ def classifier_record(
         "measured_on": split,
         "images": len(images),
         "accuracy": measure_accuracy(classifier, images),
+        "run": asdict(run),
         "versions": _versions(),
     }
 

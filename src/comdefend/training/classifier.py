@@ -18,7 +18,7 @@ from comdefend.errors import InputError
 from comdefend.nn.classifier import ClassifierConfig, SmallResNet
 from comdefend.nn.zoo import load_classifier, save_weights
 from comdefend.training.batches import step_generator
-from comdefend.training.card import classifier_card, classifier_record
+from comdefend.training.card import classifier_card, classifier_record, run_facts
 from comdefend.training.optimizer import Muon
 from comdefend.training.recipe import ClassifierRecipe
 from comdefend.training.run import Precision, fit, lightning_precision, open_run
@@ -49,7 +49,7 @@ class ClassifierTraining(LightningModule):
         """Do one step on (B, C, H, W) uint8 images and their (B,) labels."""
         pixels, labels = batch
         # Every optimiser's step counts once, and there are two.
-        generator = step_generator(self.recipe.seed + 1, self.global_step // 2)
+        generator = step_generator(self.recipe.seed, "augmentation", self.global_step // 2)
         images = augment(pixels.float() / 255, self.recipe, generator)
         logits = self.classifier(images.contiguous(memory_format=torch.channels_last))
         loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
@@ -135,7 +135,9 @@ class EpochSampler(Sampler[list[int]]):
         return self.count // self.batch
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = torch.randperm(self.count, generator=step_generator(self.seed, self.epoch()))
+        order = torch.randperm(
+            self.count, generator=step_generator(self.seed, "order", self.epoch())
+        )
         for index in range(len(self)):
             yield order[index * self.batch : (index + 1) * self.batch].tolist()
 
@@ -181,7 +183,7 @@ def train_classifier(recipe: ClassifierRecipe, output: Path, precision: Precisio
     sampler = EpochSampler(
         len(training), recipe.batch, recipe.seed, epoch=lambda: module.current_epoch
     )
-    fit(
+    trainer = fit(
         module,
         DataLoader(TensorDataset(training.images, training.labels), batch_sampler=sampler),
         DataLoader(TensorDataset(validation.images, validation.labels), batch_size=200),
@@ -196,7 +198,7 @@ def train_classifier(recipe: ClassifierRecipe, output: Path, precision: Precisio
     test, split = validation, "held out of training"
     if has_test_split(recipe.data):
         test, split = load_image_set(recipe.data, "test", network.channels), "test"
-    record = classifier_record(stored, recipe, test, split)
+    record = classifier_record(stored, recipe, test, split, run_facts(training.images, trainer))
     save_weights(weights, stored, record, half=True)
     atomic_write(output / "classifier.md", classifier_card(record).encode())
     return weights

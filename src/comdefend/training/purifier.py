@@ -17,7 +17,7 @@ from comdefend.nn.loss import purifier_loss
 from comdefend.nn.purifier import ComDefend
 from comdefend.nn.zoo import load, save_weights
 from comdefend.training.batches import FileCrops, StepSampler, crop_loader, step_generator
-from comdefend.training.card import purifier_card, purifier_record
+from comdefend.training.card import purifier_card, purifier_record, run_facts
 from comdefend.training.measure import peak_signal_noise_ratio, round_to_8_bits
 from comdefend.training.optimizer import Muon
 from comdefend.training.panel import ReconstructionPanel
@@ -128,7 +128,7 @@ class PurifierTraining(LightningModule):
 
     def _noise(self, logits: Tensor) -> Tensor:
         """Draw this step's noise: for the whole batch, of which each process takes its share."""
-        generator = step_generator(self.recipe.seed + 1, self.step)
+        generator = step_generator(self.recipe.seed, "noise", self.step)
         share, world, rank = len(logits), self.trainer.world_size, self.trainer.global_rank
         noise = torch.randn(share * world, *logits.shape[1:], generator=generator)
         return noise[rank * share : (rank + 1) * share].to(logits)
@@ -210,7 +210,7 @@ def train_purifier(
         next_step=lambda: module.step,
         share=lambda: (module.trainer.global_rank, module.trainer.world_size),
     )
-    started = fit(
+    trainer = fit(
         module,
         crop_loader(training, recipe.crop, channels, sampler),
         DataLoader(validation, batch_size=64),  # type: ignore[arg-type]
@@ -220,10 +220,12 @@ def train_purifier(
         precision,
         devices,
     )
-    if not started:
+    if not trainer.is_global_zero:
         return None
     weights = output / "purifier.safetensors"
-    record = purifier_record(module.purifier.eval(), recipe, validation)
+    record = purifier_record(
+        module.purifier.eval(), recipe, validation, run_facts(training, trainer)
+    )
     save_weights(weights, module.purifier, record)
     atomic_write(output / "purifier.md", purifier_card(record).encode())
     return weights

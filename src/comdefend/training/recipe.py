@@ -13,8 +13,7 @@ from comdefend.errors import DataMissingError, InputError
 from comdefend.nn.classifier import ClassifierConfig
 from comdefend.nn.config import PurifierConfig
 
-# A step's generator is seeded by seed * 2^32 + step, which has to fit into 63 bits.
-MAX_SEED = 2**31 - 1
+MAX_SEED = 2**32
 
 RECIPES = resources.files("comdefend.training") / "recipes"
 

@@ -69,7 +69,7 @@ def fit(
     callbacks: list[Callback],
     precision: Precision = "auto",
     devices: int = 1,
-) -> bool:
+) -> Trainer:
     """Train, going on from the folder's last checkpoint where there is one.
 
     Args:
@@ -83,7 +83,7 @@ def fit(
         devices: Processes that train together (DDP).
 
     Returns:
-        Whether this is the process that writes results.
+        The trainer, when it has ended.
     """
     # One file, replaced as a whole after every epoch.
     checkpoints = ModelCheckpoint(
@@ -124,7 +124,7 @@ def fit(
         # One raised in a worker process comes with that process's traceback in its message.
         reason = str(error).strip().splitlines()[-1]
         raise ImageError(reason.removeprefix("comdefend.errors.ImageError: ")) from error
-    return trainer.is_global_zero
+    return trainer
 
 
 def open_run(output: Path, recipe: PurifierRecipe | ClassifierRecipe) -> None:
