@@ -2,13 +2,20 @@ import json
 
 import pytest
 
+import comdefend
 from comdefend.errors import DataMissingError, InputError
 from comdefend.nn.config import GRAY_4BPP, RGB_12BPP
-from comdefend.training.recipe import ClassifierRecipe, PurifierRecipe, load_recipe, recipes
+from comdefend.training.recipe import (
+    ClassifierRecipe,
+    PurifierRecipe,
+    load_recipe,
+    recipe_to_dict,
+    recipes,
+)
 
 
 def test_recipes_of_the_shipped_weights():
-    assert recipes(PurifierRecipe) == ["gray-4bpp", "rgb-12bpp"]
+    assert recipes(PurifierRecipe) == ["gray-4bpp", "gray-4bpp-base", "rgb-12bpp"]
     assert recipes(ClassifierRecipe) == ["cifar10-small", "fashion-mnist-small"]
     assert load_recipe("rgb-12bpp", PurifierRecipe).network == RGB_12BPP
     assert load_recipe("gray-4bpp", PurifierRecipe).network == GRAY_4BPP
@@ -20,11 +27,12 @@ def test_changes_replace_fields_and_none_leaves_them():
 
 
 def test_shipped_weights_were_made_by_the_shipped_recipes():
-    import comdefend
-    from comdefend.training.recipe import recipe_to_dict
-
-    for kind in (PurifierRecipe, ClassifierRecipe):
-        for name in recipes(kind):
+    shipped_by = {
+        PurifierRecipe: comdefend.weights(),
+        ClassifierRecipe: comdefend.classifier_weights(),
+    }
+    for kind, names in shipped_by.items():
+        for name in names:
             made_by = comdefend.load_record(name)["recipe"]
             shipped = json.loads(json.dumps(recipe_to_dict(load_recipe(name, kind))))
             assert made_by["network"] == shipped["network"]
@@ -61,7 +69,9 @@ def test_bad_recipes(tmp_path, text, message):
 
 
 def test_unknown_recipes():
-    with pytest.raises(InputError, match="unknown recipe 'rgb'; shipped: gray-4bpp, rgb-12bpp"):
+    with pytest.raises(
+        InputError, match="unknown recipe 'rgb'; shipped: gray-4bpp, gray-4bpp-base, rgb-12bpp"
+    ):
         load_recipe("rgb", PurifierRecipe)
     with pytest.raises(DataMissingError, match="no such recipe file"):
         load_recipe("nowhere.yaml", PurifierRecipe)
