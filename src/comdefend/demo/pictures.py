@@ -49,9 +49,9 @@ COLUMNS = (
     "clean",
     "attacked",
     f"perturbation ×{MAGNIFICATION}",
-    "code maps",
+    f"{CODE_MAPS} maps of the code",
     "attacked,\nthen purified",
-    "attacker knows:\nalso purified",
+    "adaptively attacked,\nthen purified",
 )
 
 
@@ -76,7 +76,7 @@ def draw(examples: list[Example], title: str, path: Path) -> None:
         _panel(row[3], _mosaic(example.code), None)
         _panel(row[4], *example.purified)
         _panel(row[5], *example.adaptive)
-    figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 / figure.get_figheight()), h_pad=0.8, w_pad=0.5)
+    figure.tight_layout(h_pad=0.8, w_pad=0.5)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     atomic_write(path, buffer.getvalue())

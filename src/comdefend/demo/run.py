@@ -112,10 +112,11 @@ class _Demonstration:
             self.say(f"{scene.name}: {attack.upper()}, oblivious")
             found = self._attack(scene.classifier, labels, everything, attack, steps)
             attacked[attack] = self._purify(found, everything)
-        adaptive = self._adaptive(clean, list(attacked.values()), labels)
+        adaptive = self._adaptive([attacked["pgd"], attacked["fgsm"], clean], labels)
         draw(
             [self._example(i, attacked["pgd"], adaptive) for i in scene.shown],
-            f"{scene.name}: PGD {EPS}/255 on {scene.classifier_name}, then {scene.purifier_name}",
+            f"{scene.name}: attacked by PGD-{PGD_STEPS} within {EPS}/255 on "
+            f"{scene.classifier_name}, purified by {scene.purifier_name}",
             output / f"{scene.name.lower()}.png",
         )
         return [
@@ -137,13 +138,14 @@ class _Demonstration:
             for attack, result in attacked.items()
         ]
 
-    def _adaptive(self, clean: _Purified, oblivious: list[_Purified], labels: Tensor) -> _Purified:
+    def _adaptive(self, known: list[_Purified], labels: Tensor) -> _Purified:
         """Return for each image the attack that breaks the defence, or else the last one tried.
 
-        Who knows of the purifier can do all that others can, so the oblivious attacks come first.
+        Who knows of the purifier can do all that others can, so what is known already comes first:
+        the oblivious attacks, and leaving the image as it is.
         """
-        worst = clean
-        for result in oblivious:
+        worst = known[0]
+        for result in known[1:]:
             standing = worst.right.nonzero().flatten()
             worst = _updated(worst, _selected(result, standing), standing)
         for steps in ADAPTIVE_STEPS:

@@ -60,7 +60,7 @@ _PHOTOS = (
     _Photo("rocket.jpg", (106, 0, 533, 427), ("missile", "projectile")),
     _Photo("motorcycle_left.png", (120, 0, 620, 500), ("moped", "motor scooter")),
     _Photo("camera.png", (0, 0, 512, 512), ("tripod", "reflex camera")),
-    _Photo("astronaut.png", (330, 60, 512, 242), ("space shuttle",)),
+    _Photo("astronaut.png", (347, 112, 512, 277), ("space shuttle",)),
 )
 
 
@@ -129,7 +129,7 @@ def photo_scene() -> Scene:
         for label in photo.labels:
             accepted[row, classes.index(label)] = True
     return Scene(
-        name="photographs",
+        name="Photographs",
         classifier_name="EfficientNet-Lite0",
         purifier_name="rgb-12bpp",
         images=torch.stack(images).float() / 255,
