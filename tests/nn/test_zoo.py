@@ -11,6 +11,7 @@ from comdefend.errors import DataMissingError, InputError, WeightsError
 from comdefend.nn import zoo
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
+from comdefend.training.card import classifier_card, purifier_card
 
 TINY = PurifierConfig(encoder_widths=(4,), decoder_widths=(4,), code_maps=2)
 
@@ -34,7 +35,18 @@ def test_shipped_purifiers_have_a_card_and_record_of_their_training(name):
     assert record["fidelity"]["images"] == 10_000
     assert sum(record["fidelity"]["z_shares"]) == pytest.approx(1)
     card = Path(zoo.__file__).with_name("weights") / f"{name}.md"
-    assert f"{record['fidelity']['psnr']:.2f} dB" in card.read_text()
+    assert card.read_text() == purifier_card(record)
+    assert record["fidelity"]["psnr"] >= {"rgb-12bpp": 31.0, "gray-4bpp": 29.5}[name]
+
+
+@pytest.mark.parametrize("name", ["cifar10-small", "fashion-mnist-small"])
+def test_shipped_classifiers_have_a_card_and_record_of_their_training(name):
+    record = comdefend.load_record(name)
+    assert record["measured_on"] == "test"
+    assert record["images"] == 10_000
+    card = Path(zoo.__file__).with_name("weights") / f"{name}.md"
+    assert card.read_text() == classifier_card(record)
+    assert record["accuracy"] >= {"cifar10-small": 0.89, "fashion-mnist-small": 0.93}[name]
 
 
 def test_shipped_files_are_small():
