@@ -42,7 +42,7 @@ _DESCRIPTIVE = {
 _SEGMENTS = ("exif", "xmp", "comment")
 _PNG_XMP = "XML:com.adobe.xmp"
 _TIFF_XMP = 700
-_READERS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP")
+_READERS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
 _METADATA = ("icc_profile", "dpi", "comment")
 
 
