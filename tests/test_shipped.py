@@ -33,27 +33,19 @@ def test_the_fashion_classifier_on_the_shipped_images(fashion):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
-    ("name", "data", "least"),
-    [("rgb-12bpp", "cifar10", 31.0), ("gray-4bpp", "fashion-mnist", 29.5)],
+    ("name", "data"), [("rgb-12bpp", "cifar10"), ("gray-4bpp", "fashion-mnist")]
 )
-def test_purifiers_measure_what_their_record_says(data_folder, name, data, least):
-    purifier = comdefend.load(name)
-    images = load_image_set(data, "test", purifier.config.channels).sample(1000).images
-    fidelity = measure_fidelity(purifier, images)
-    assert fidelity.psnr >= least
+def test_purifiers_measure_what_their_record_says(data_folder, name, data):
+    fidelity = measure_fidelity(comdefend.load(name), load_image_set(data, "test").images)
     record = comdefend.load_record(name)["fidelity"]
-    assert fidelity.psnr == pytest.approx(record["psnr"], abs=0.3)
+    assert fidelity.psnr == pytest.approx(record["psnr"], abs=0.01)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "data", "least"),
-    [("cifar10-small", "cifar10", 0.89), ("fashion-mnist-small", "fashion-mnist", 0.93)],
-)
-def test_classifiers_measure_what_their_record_says(data_folder, name, data, least):
+@pytest.mark.parametrize(("name", "data"), [("fashion-mnist-small", "fashion-mnist")])
+def test_classifiers_measure_what_their_record_says(data_folder, name, data):
     classifier = comdefend.load_classifier(name)
-    images = load_image_set(data, "test", classifier.config.channels)
-    accuracy = measure_accuracy(classifier, images)
-    assert accuracy >= least
+    accuracy = measure_accuracy(classifier, load_image_set(data, "test"))
     assert accuracy == pytest.approx(comdefend.load_record(name)["accuracy"], abs=1e-3)

@@ -13,7 +13,7 @@ def register(app: typer.Typer) -> None:
 
 _HELP = """Train a small classifier on clean images, by a recipe.
 
-Recipes that ship: cifar10-small and fashion-mnist-small, those of the shipped classifiers. A YAML
+Recipes that ship: fashion-mnist-small, that of the shipped classifier, and cifar10-small. A YAML
 file of the same form is a recipe too. Data is named as for **comdefend train**.
 
 The output folder receives logs, checkpoints, and at the end classifier.safetensors with its model
