@@ -2,6 +2,8 @@ import os
 import subprocess
 import sys
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -88,10 +90,23 @@ def test_unknown_options_are_bad_use():
     assert run("defend").returncode == 2
 
 
-def test_unwritable_output_is_a_failed_job(tmp_path):
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["demo", "--output", "file/out"],
+        ["purify", "image.png", "file/out/clean.png"],
+        ["train", "rgb-12bpp", "--data", "parquet:data", "--output", "file/out"],
+    ],
+)
+def test_unwritable_output_is_a_failed_job(tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
-    out = run("demo", "--output", tmp_path / "file" / "demo")
+    image = Image.new("RGB", (16, 16))
+    image.save("image.png")
+    cells = [{"bytes": (tmp_path / "image.png").read_bytes(), "path": None}] * 130
+    (tmp_path / "data").mkdir()
+    pq.write_table(pa.table({"image": cells, "label": [0] * 130}), "data/train.parquet")
+    out = run(*arguments)
     assert out.returncode == 1
-    assert out.stderr.startswith("error: ")
-    assert "cannot be made" in out.stderr
-    assert "Traceback" not in out.stderr
+    assert out.stderr.startswith("error: file/out: cannot be made")
+    assert len(out.stderr.strip().splitlines()) == 1

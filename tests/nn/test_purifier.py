@@ -142,12 +142,15 @@ def test_export_and_compile_give_the_same_images():
     torch.testing.assert_close(program.module()(again).detach(), purifier(again).detach())
 
 
-def test_export_with_dynamic_height_and_width():
-    purifier = small()
+@pytest.mark.parametrize("downscale", [1, 2, 3])
+def test_export_with_dynamic_height_and_width(downscale):
+    purifier = small(downscale)
     dims = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
-    program = torch.export.export(purifier, (torch.rand(2, 3, 10, 8),), dynamic_shapes=(dims,))
-    images = torch.rand(1, 3, 7, 13)
-    torch.testing.assert_close(program.module()(images).detach(), purifier(images).detach())
+    program = torch.export.export(purifier, (torch.rand(2, 3, 11, 8),), dynamic_shapes=(dims,))
+    # Divided by the downscale factor and not; from one pixel more than it.
+    for size in ((1, 3, 7, 13), (3, 3, 12, 12), (1, 3, 4, 5)):
+        images = torch.rand(size)
+        torch.testing.assert_close(program.module()(images).detach(), purifier(images).detach())
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,11 @@ class ComDefend(nn.Module):
                     f"size {tuple(size)} does not fit a code of {tuple(code.shape[-2:])} positions "
                     f"with downscale factor {d}"
                 )
-        return images[..., : size[0], : size[1]]
+        if d == 1:
+            return images
+        # By index, as the padding: exported programs would tie a slice to sizes that d divides.
+        rows, columns = (torch.arange(length, device=images.device) for length in size)
+        return images.index_select(-2, rows).index_select(-1, columns)
 
     def forward(self, images: Tensor) -> Tensor:
         """Purify images: (N, C, H, W) float in [0, 1] -> the same.
