@@ -31,8 +31,9 @@ def demo_table() -> list[str]:
         lines.append(f"| {' | '.join([*names, attack, *(f'{row[k]:.0%}' for k in keys)])} |")
     lines += [
         "",
-        f"Adaptive: {record['rows'][0]['adaptive_attack']}. PGD takes steps of eps/4 from a random "
-        f"start, seed {record['seed']}. Made by `make demo`; the record is "
+        f"Adaptive: {record['rows'][0]['adaptive_attack']}; on "
+        f"{record['rows'][0]['adaptive_images']} images at most. PGD takes steps of eps/4 from a "
+        f"random start, seed {record['seed']}. Made by `make demo`; the record is "
         "[docs/demo/record.json](docs/demo/record.json).",
     ]
     return lines

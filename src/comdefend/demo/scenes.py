@@ -15,7 +15,7 @@ from comdefend.extras import require
 from comdefend.nn import zoo
 from comdefend.nn.purifier import ComDefend
 
-PHOTO_SIDE = 192
+PHOTO_SIDE = 160
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class _Photo:
 _PHOTOS = (
     _Photo("chelsea.png", (76, 0, 376, 300), ("tabby", "tiger cat", "Egyptian cat")),
     _Photo("coffee.png", (100, 0, 500, 400), ("espresso", "cup", "coffee mug")),
-    _Photo("rocket.jpg", (106, 0, 533, 427), ("missile", "projectile")),
+    _Photo("rocket.jpg", (210, 0, 550, 340), ("missile", "projectile")),
     _Photo("motorcycle_left.png", (120, 0, 620, 500), ("moped", "motor scooter")),
     _Photo("camera.png", (0, 0, 512, 512), ("tripod", "reflex camera")),
     _Photo("astronaut.png", (347, 112, 512, 277), ("space shuttle",)),
