@@ -10,7 +10,7 @@ from comdefend.demo.scenes import fashion_images, photo_scene
 
 def test_demo_attacks_defends_and_tells_the_truth(fashion, tmp_path, monkeypatch, capsys):
     few = dataclasses.replace(
-        fashion, images=fashion.images[:40], accepted=fashion.accepted[:40], shown=(0, 1, 2)
+        fashion, images=fashion.images[:30], accepted=fashion.accepted[:30], shown=(0, 1, 2)
     )
     monkeypatch.setattr(demo, "fashion_scene", lambda: few)
     monkeypatch.setattr(demo, "photo_scene", lambda: few)

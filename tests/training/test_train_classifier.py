@@ -44,6 +44,7 @@ def test_a_classifier_learns_and_its_card_tells_the_truth(recipe, parquet, tmp_p
     assert path.stat().st_size < 2.5 * sum(p.numel() for p in classifier.parameters()) + 20_000
 
 
+@pytest.mark.slow
 def test_a_run_in_two_parts_ends_as_one(recipe, tmp_path):
     # The second command finds the first one's checkpoint, as after a kill.
     script = (
