@@ -66,6 +66,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(recipe_file, t
     assert f"{record['fidelity']['psnr']:.2f} dB" in (run / "purifier.md").read_text()
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_answered_in_one_line(recipe_file, tmp_path):
     run = subprocess.Popen(
         command(recipe_file, tmp_path / "run"), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
