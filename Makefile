@@ -35,8 +35,7 @@ lock: $(READY)  ## pin every dependency anew, by name, version and hash
 	$(BIN)/uv pip compile requirements/uv.in -o requirements/uv.txt $(COMPILE)
 	$(BIN)/uv pip compile pyproject.toml requirements/dev.in --extra dev -o requirements/dev.txt $(COMPILE)
 
-COMPILE := --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-header --no-annotate
+COMPILE := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 clean:  ## remove what make made
 	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache
