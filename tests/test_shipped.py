@@ -44,7 +44,9 @@ def test_purifiers_measure_what_their_record_says(data_folder, name, data):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "data"), [("fashion-mnist-small", "fashion-mnist")])
+@pytest.mark.parametrize(
+    ("name", "data"), [("cifar10-small", "cifar10"), ("fashion-mnist-small", "fashion-mnist")]
+)
 def test_classifiers_measure_what_their_record_says(data_folder, name, data):
     classifier = comdefend.load_classifier(name)
     accuracy = measure_accuracy(classifier, load_image_set(data, "test"))
