@@ -10,7 +10,7 @@ demo: $(READY)  ## do the main job on real images; tables to the screen, picture
 	$(BIN)/comdefend demo --output demo/
 
 test: $(READY) lint  ## linter, type checker and all tests that are not marked slow
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 slow: $(READY)  ## the tests that need minutes, or the data that COMDEFEND_DATA points to
 	$(BIN)/pytest -m slow

@@ -8,8 +8,11 @@ from PIL import Image
 import comdefend
 from comdefend.demo.scenes import fashion_scene
 
-# Two cores run the tests; more threads than that only get in each other's way.
-torch.set_num_threads(min(2, torch.get_num_threads()))
+# Processes that share a machine's cores get in each other's way with more than a thread each;
+# those that tests start inherit the setting.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

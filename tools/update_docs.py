@@ -1,7 +1,7 @@
 """Fill the tables of the documents from records: ``python tools/update_docs.py``.
 
-A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. A test holds the documents and
-the records together.
+A table stands between ``<!-- table: NAME ARGUMENTS -->`` and ``<!-- end -->``. A test holds the
+documents and the records together.
 """
 
 import json
@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import comdefend
+from comdefend.evaluation.record import load_record_file
+from comdefend.evaluation.tables import markdown_table
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ("README.md", "docs/training.md")
+DOCUMENTS = ("README.md", "docs/noise.md", "docs/results.md", "docs/training.md")
 
 
 def demo_table() -> list[str]:
@@ -74,10 +76,94 @@ def cost_table() -> list[str]:
     return lines
 
 
-TABLES: dict[str, Callable[[], list[str]]] = {
+def decay_table() -> list[str]:
+    """What weight decay does to a purifier's training, from four runs."""
+    record = _read("docs/records/weight-decay.json")
+    lines = ["| weight decay | PSNR, dB | mean \\|z\\| |", "| ---: | ---: | ---: |"]
+    for row in record["rows"]:
+        lines.append(
+            f"| {row['weight_decay']:g} | {row['validation_psnr']:.2f} | {row['abs_z']:g} |"
+        )
+    recipe = record["recipe"]
+    widths = recipe["network"]["encoder_widths"]
+    return [
+        *lines,
+        "",
+        f"`{recipe['data']}`, widths {widths}, {recipe['steps']:,} steps; {record['measured_on']}. "
+        "The runs: [weight-decay.json](records/weight-decay.json).",
+    ]
+
+
+def results_table(experiment: str, profile: str = "small") -> list[str]:
+    """What an experiment measured, or that it has not been run."""
+    name = f"{experiment}-{profile}"
+    command = f"`comdefend reproduce {experiment} --profile {profile}`"
+    if not (ROOT / f"docs/records/{name}.json").is_file():
+        return [f"Not run yet: {command}."]
+    record = load_record_file(ROOT / f"docs/records/{name}.json")
+    data, checks = record["data"], record["checks"]
+    failed = [c for c in checks if c["passed"] is False]
+    lines = [
+        *markdown_table(record).strip().splitlines(),
+        "",
+        f"{data['images']} images of `{data['source']}` (test, sample of seed {data['seed']}), "
+        f"classifier `{record['classifier']}`, seed {record['seed']}, rounded to 8 bits. "
+        f"{command}; the record is [{name}.json](records/{name}.json). "
+        f"{len(checks) - len(failed)} of {len(checks)} sanity checks hold"
+        + (":" if failed else "."),
+    ]
+    for check in failed:
+        lines += ["", f"- does not hold: {check['name']} ({check['detail']})"]
+    return lines
+
+
+def noise_table() -> list[str]:
+    """What the noise before the binarisation does, from the record of its experiment."""
+    if not (ROOT / "docs/records/noise-small.json").is_file():
+        return ["Not run yet: `comdefend reproduce noise`."]
+    record = load_record_file(ROOT / "docs/records/noise-small.json")
+    lines = [
+        "| phi | \\|z\\| median | \\|z\\| 5 % | PSNR, dB | bits flipped: BIM 8/255 "
+        "| at random 8/255 | passed on: BIM 8/255 | clean | BIM 8/255 | adaptive 8/255 |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for about in record["defenses"]:
+        if about["code"] is None:
+            continue
+        code, rows = about["code"], [r for r in record["rows"] if r["defense"] == about["name"]]
+        quantiles = dict(zip(code["quantiles"], code["abs_z_quantiles"], strict=True))
+        flips = {flip["change"]: flip for flip in code["flips"] if flip["eps"] == 8}
+
+        def share(threat: str, attack: str | None, rows: list[dict[str, Any]] = rows) -> str:
+            eps = 8 if attack else None
+            row = next(
+                r for r in rows if (r["threat"], r["attack"], r["eps"]) == (threat, attack, eps)
+            )
+            return f"{row['accuracy']:.0%}"
+
+        cells = [
+            about["name"].removeprefix("phi "),
+            f"{quantiles[0.5]:.1f}",
+            f"{quantiles[0.05]:.2f}",
+            f"{about['psnr']:.1f}",
+            f"{flips['bim']['share']:.1%}",
+            f"{flips['random']['share']:.1%}",
+            f"{flips['bim']['passed_on']:.2f}",
+            share("clean", None),
+            share("oblivious", "bim"),
+            share("adaptive", "pgd"),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+TABLES: dict[str, Callable[..., list[str]]] = {
     "demo": demo_table,
     "weights": weights_table,
     "cost": cost_table,
+    "decay": decay_table,
+    "noise": noise_table,
+    "results": results_table,
 }
 
 
@@ -85,10 +171,11 @@ def filled(text: str) -> str:
     """Return a document with its tables made anew."""
 
     def fill(match: re.Match[str]) -> str:
-        lines = TABLES[match[1]]()
+        name, *arguments = match[1].split()
+        lines = TABLES[name](*arguments)
         return "\n".join([f"<!-- table: {match[1]} -->", "", *lines, "", "<!-- end -->"])
 
-    return re.sub(r"<!-- table: (\w+) -->.*?<!-- end -->", fill, text, flags=re.DOTALL)
+    return re.sub(r"<!-- table: ([\w -]+?) -->.*?<!-- end -->", fill, text, flags=re.DOTALL)
 
 
 def _read(path: str) -> dict[str, Any]:

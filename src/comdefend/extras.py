@@ -15,6 +15,16 @@ _EXTRAS = {
         "skimage",
         "torchvision",
     ),
+    "evaluate": (
+        "foolbox",
+        "matplotlib",
+        "pyautoattack",
+        "pyarrow",
+        "skimage",
+        "timm",
+        "torchmetrics",
+        "torchvision",
+    ),
     "train": ("lightning", "pyarrow", "tensorboard", "torchmetrics", "torchvision"),
 }
 

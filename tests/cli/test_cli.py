@@ -61,10 +61,7 @@ def test_purify_reports_and_skips(tmp_path):
         (["purify", "nowhere", "out"], "nowhere: no such file or folder"),
         (["purify", ".", "out", "--weights", "rgb"], "unknown weights 'rgb'; known: gray-4bpp"),
         (["purify", ".", "out", "--device", "tpu"], "unknown device 'tpu'"),
-        (
-            ["train", "rgb", "-o", "run"],
-            "unknown recipe 'rgb'; shipped: gray-4bpp, gray-4bpp-base, rgb-12bpp",
-        ),
+        (["train", "rgb", "-o", "run"], "unknown recipe 'rgb'; shipped: gray-4bpp, rgb-12bpp"),
         (["train", "rgb-12bpp", "-o", "run"], "set COMDEFEND_DATA to the folder"),
         (["train", "rgb-12bpp", "-o", "run", "--steps", "0"], "steps must be a positive number"),
         (["train", "rgb-12bpp", "-o", "run", "--data", "folder:no"], "no: no such folder"),

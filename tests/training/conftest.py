@@ -40,3 +40,20 @@ batch: 4
 """
     )
     return file
+
+
+@pytest.fixture(scope="session")
+def small_recipe(parquet):
+    """A classifier small enough to train in a test."""
+    file = parquet / "classifier.yaml"
+    file.write_text(
+        f"""
+kind: classifier
+data: parquet:{parquet}
+network: {{channels: 1, widths: [8, 16, 16, 32], mean: [0.5], std: [0.25]}}
+epochs: 12
+batch: 16
+validation: 22
+"""
+    )
+    return file

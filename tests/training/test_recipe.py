@@ -15,7 +15,7 @@ from comdefend.training.recipe import (
 
 
 def test_recipes_of_the_shipped_weights():
-    assert recipes(PurifierRecipe) == ["gray-4bpp", "gray-4bpp-base", "rgb-12bpp"]
+    assert recipes(PurifierRecipe) == ["gray-4bpp", "rgb-12bpp"]
     assert recipes(ClassifierRecipe) == ["cifar10-small", "fashion-mnist-small"]
     assert load_recipe("rgb-12bpp", PurifierRecipe).network == RGB_12BPP
     assert load_recipe("gray-4bpp", PurifierRecipe).network == GRAY_4BPP
@@ -56,7 +56,7 @@ def test_shipped_weights_were_made_by_the_shipped_recipes():
         ("kind: purifier\ndata: mnist\nsteps: 333", "multiple of epoch_steps"),
         ("kind: purifier\ndata: mnist\nsteps: 250\nnetwork: {code_maps: 0}", "code_maps"),
         ("kind: classifier\ndata: mnist\nepochs: 3", "is a ClassifierRecipe"),
-        ("kind: purifier\ndata: mnist\nsteps: 250\nnetwork: 7", "network must be a mapping"),
+        ("kind: purifier\ndata: mnist\nsteps: 250\nnetwork: 7", "network: must be a mapping"),
         ("kind: purifier\ndata: mnist\nsteps: 250\nbatch: x", "batch must be of type int, not 'x'"),
     ],
 )
@@ -69,9 +69,7 @@ def test_bad_recipes(tmp_path, text, message):
 
 
 def test_unknown_recipes():
-    with pytest.raises(
-        InputError, match="unknown recipe 'rgb'; shipped: gray-4bpp, gray-4bpp-base, rgb-12bpp"
-    ):
+    with pytest.raises(InputError, match="unknown recipe 'rgb'; shipped: gray-4bpp, rgb-12bpp"):
         load_recipe("rgb", PurifierRecipe)
-    with pytest.raises(DataMissingError, match="no such recipe file"):
+    with pytest.raises(DataMissingError, match="no such file"):
         load_recipe("nowhere.yaml", PurifierRecipe)

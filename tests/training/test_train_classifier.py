@@ -12,24 +12,8 @@ from comdefend.training.measure import measure_accuracy
 from comdefend.training.recipe import ClassifierRecipe, load_recipe
 
 
-@pytest.fixture(scope="module")
-def recipe(parquet):
-    file = parquet / "classifier.yaml"
-    file.write_text(
-        f"""
-kind: classifier
-data: parquet:{parquet}
-network: {{channels: 1, widths: [8, 16, 16, 32], mean: [0.5], std: [0.25]}}
-epochs: 12
-batch: 16
-validation: 22
-"""
-    )
-    return file
-
-
-def test_a_classifier_learns_and_its_card_tells_the_truth(recipe, parquet, tmp_path):
-    loaded = load_recipe(str(recipe), ClassifierRecipe)
+def test_a_classifier_learns_and_its_card_tells_the_truth(small_recipe, parquet, tmp_path):
+    loaded = load_recipe(str(small_recipe), ClassifierRecipe)
     path = train_classifier(loaded, tmp_path / "run", precision="32")
     classifier = comdefend.load_classifier(path)
     test = load_image_set(f"parquet:{parquet}", "test")
@@ -45,7 +29,7 @@ def test_a_classifier_learns_and_its_card_tells_the_truth(recipe, parquet, tmp_p
 
 
 @pytest.mark.slow
-def test_a_run_in_two_parts_ends_as_one(recipe, tmp_path):
+def test_a_run_in_two_parts_ends_as_one(small_recipe, tmp_path):
     # The second command finds the first one's checkpoint, as after a kill.
     script = (
         "import sys, lightning.pytorch as pl\n"
@@ -58,11 +42,11 @@ def test_a_run_in_two_parts_ends_as_one(recipe, tmp_path):
         "c.fit = lambda *a: fit(*a[:5], [Stop()], *a[6:])\n"
         "main()\n"
     )
-    arguments = ["train-classifier", str(recipe), "--epochs", "4", "--precision", "32", "-o"]
+    arguments = ["train-classifier", str(small_recipe), "--epochs", "4", "--precision", "32", "-o"]
     parts = [*arguments, str(tmp_path / "parts")]
     assert subprocess.run([sys.executable, "-c", script, *parts]).returncode == 9
     subprocess.run([sys.executable, "-m", "comdefend", *parts], check=True)
-    loaded = load_recipe(str(recipe), ClassifierRecipe, epochs=4)
+    loaded = load_recipe(str(small_recipe), ClassifierRecipe, epochs=4)
     whole = train_classifier(loaded, tmp_path / "whole", precision="32")
     expected = comdefend.load_classifier(whole).state_dict()
     resumed = comdefend.load_classifier(tmp_path / "parts" / "classifier.safetensors")
@@ -70,12 +54,12 @@ def test_a_run_in_two_parts_ends_as_one(recipe, tmp_path):
         torch.testing.assert_close(tensor, expected[name], atol=1e-3, rtol=1e-3)
 
 
-def test_augmentation_shifts_mirrors_and_blanks(recipe):
+def test_augmentation_shifts_mirrors_and_blanks(small_recipe):
     images = torch.rand(64, 1, 12, 12)
 
     def views(**changes):
         settings = {"flip": False, "translate": 0, "cutout": 0, **changes}
-        chosen = load_recipe(str(recipe), ClassifierRecipe, **settings)
+        chosen = load_recipe(str(small_recipe), ClassifierRecipe, **settings)
         return augment(images, chosen, torch.Generator().manual_seed(0))
 
     assert views().equal(images)
@@ -89,8 +73,8 @@ def test_augmentation_shifts_mirrors_and_blanks(recipe):
     assert not shifted.equal(images)
 
 
-def test_too_few_images_are_refused(recipe, tmp_path):
-    loaded = load_recipe(str(recipe), ClassifierRecipe, batch=140)
+def test_too_few_images_are_refused(small_recipe, tmp_path):
+    loaded = load_recipe(str(small_recipe), ClassifierRecipe, batch=140)
     with pytest.raises(InputError, match="too few"):
         train_classifier(loaded, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 
 import comdefend
-from comdefend.cli import demo, purify, train, train_classifier
+from comdefend.cli import demo, evaluate, purify, train, train_classifier
 from comdefend.errors import ComdefendError
 
 app = typer.Typer(
@@ -48,6 +48,7 @@ demo.register(app)
 purify.register(app)
 train.register(app)
 train_classifier.register(app)
+evaluate.register(app)
 
 
 _STOPPED = 130
@@ -65,5 +66,5 @@ def main() -> None:
     except SystemExit as ending:
         # Typer has turned Ctrl-C into this exit code by now.
         if ending.code == _STOPPED:
-            print("stopped; train and purify go on from here when called again", file=sys.stderr)
+            print("stopped; the same command goes on from here", file=sys.stderr)
         raise

@@ -61,6 +61,7 @@ def purify(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Purify files; see the help text above."""
+    from comdefend.cli.options import open_device
     from comdefend.images.purify import LossyOutputWarning, PurifiedFile, purify_files
 
     console = Console(stderr=True)
@@ -84,7 +85,7 @@ def purify(
             weights,
             format=format,
             overwrite=overwrite,
-            device=_device(device),
+            device=open_device(device),
             progress=show,
         )
     counts = {s: sum(r.status == s for r in results) for s in ("purified", "skipped", "failed")}
@@ -99,17 +100,3 @@ def purify(
     print(summary)
     if counts["failed"]:
         raise typer.Exit(1)
-
-
-def _device(name: str) -> str:
-    import torch
-
-    from comdefend.errors import InputError
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device 'cuda': no GPU that torch can use; take --device cpu")
-    if name not in ("cpu", "cuda"):
-        raise InputError(f"unknown device '{name}'; use auto, cpu or cuda")
-    return name

@@ -11,17 +11,21 @@ def register(app: typer.Typer) -> None:
     app.command("train-classifier", help=_HELP, epilog=_EPILOG)(train_classifier)
 
 
-_HELP = """Train a small classifier on clean images, by a recipe.
+_HELP = """Train a small classifier by a recipe: on clean, purified or attacked images.
 
-Recipes that ship: fashion-mnist-small, that of the shipped classifier, and cifar10-small. A YAML
+Recipes that ship: cifar10-small and fashion-mnist-small, those of the shipped classifiers. A YAML
 file of the same form is a recipe too. Data is named as for **comdefend train**.
 
 The output folder receives logs, checkpoints, and at the end classifier.safetensors with its model
 card. Stop it whenever you like: the same command goes on from the last checkpoint."""
 
-_EPILOG = """Example:
+_EPILOG = """Examples:
 
-comdefend train-classifier fashion-mnist-small --output runs/fashion"""
+comdefend train-classifier fashion-mnist-small --output runs/fashion
+
+comdefend train-classifier cifar10-small --purified rgb-12bpp --output runs/purified
+
+comdefend train-classifier cifar10-small --attack-steps 1 --output runs/robust"""
 
 
 def train_classifier(
@@ -32,6 +36,24 @@ def train_classifier(
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Epochs instead of the recipe's.", show_default=False)
+    ] = None,
+    purified: Annotated[
+        str | None,
+        typer.Option(
+            help="Train on images purified by these weights, which are purified once and kept.",
+            show_default=False,
+        ),
+    ] = None,
+    attack_steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Train on images attacked in this many steps: 1 for fast adversarial training.",
+            show_default=False,
+        ),
+    ] = None,
+    attack_eps: Annotated[
+        float | None,
+        typer.Option(help="Bound of those attacks in units of 1/255.", show_default=False),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed instead of the recipe's.", show_default=False)
@@ -44,7 +66,16 @@ def train_classifier(
     from comdefend.extras import require_extra
     from comdefend.training.recipe import ClassifierRecipe, load_recipe
 
-    chosen = load_recipe(recipe, ClassifierRecipe, data=data, epochs=epochs, seed=seed)
+    chosen = load_recipe(
+        recipe,
+        ClassifierRecipe,
+        data=data,
+        epochs=epochs,
+        purifier=purified,
+        attack_steps=attack_steps,
+        attack_eps=attack_eps,
+        seed=seed,
+    )
     require_extra("train")
     from comdefend.training.classifier import train_classifier as run
 

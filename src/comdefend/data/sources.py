@@ -57,7 +57,8 @@ def load_image_set(spec: str, split: Split, channels: int | None = None) -> Imag
     Args:
         spec: ``cifar10``, ``cifar100``, ``fashion-mnist``, ``mnist`` (below ``COMDEFEND_DATA``),
             ``parquet:PATH`` (a file, or a folder with ``train*.parquet`` and ``test*.parquet``) or
-            ``folder:PATH`` (``PATH/CLASS/*.png``, or ``PATH/SPLIT/CLASS/*.png``).
+            ``folder:PATH`` (``PATH/CLASS/*.png``, or ``PATH/SPLIT/CLASS/*.png``). A relative path
+            is also looked for below ``COMDEFEND_DATA``.
         split: ``train`` or ``test``.
         channels: Convert images to 3 (RGB) or 1 (grey) channels; files' own by default.
 
@@ -107,12 +108,18 @@ def load_training_images(spec: str, channels: int) -> Tensor | list[Path]:
 def _parse(spec: str) -> tuple[str, Path]:
     kind, colon, rest = spec.partition(":")
     if colon and kind in ("parquet", "folder") and rest:
-        return kind, Path(rest)
+        return kind, _found_below(Path(rest))
     if not colon and kind in DATASETS:
         return kind, Path()
     raise InputError(
         f"unknown data set '{spec}'; use {', '.join(DATASETS)}, parquet:PATH or folder:PATH"
     )
+
+
+def _found_below(path: Path) -> Path:
+    """Return a path as it is, or below ``COMDEFEND_DATA`` where it is only there."""
+    below = Path(os.environ.get("COMDEFEND_DATA", "")) / path
+    return below if not path.exists() and below.exists() else path
 
 
 def _from_name(name: str, split: Split, channels: int | None) -> ImageSet:

@@ -20,6 +20,7 @@ from comdefend.data.sources import batches
 from comdefend.defense import DefendedClassifier
 from comdefend.demo.pictures import Example, Verdict, draw
 from comdefend.demo.scenes import Scene, fashion_scene, photo_scene
+from comdefend.inference import images_at_once
 
 EPS = 8
 PGD_STEPS = 20
@@ -28,9 +29,6 @@ PGD_STEPS = 20
 ADAPTIVE_STEPS = (2, 10)
 ADAPTIVE_IMAGES = 40
 SEED = 0
-# Pixels that go together through the purifier, or the classifier alone: enough to fill the
-# processor, few enough that the backward pass of an attack stays below a gigabyte.
-PURIFIER_PIXELS, CLASSIFIER_PIXELS = 25_000, 250_000
 
 
 @dataclass(frozen=True)
@@ -102,9 +100,8 @@ class _Demonstration:
     def __init__(self, scene: Scene, say: Any) -> None:
         self.scene, self.say = scene, say
         self.defended = DefendedClassifier(scene.purifier, scene.classifier)
-        pixels = scene.images[0, 0].numel()
-        self.purified_at_once = max(1, PURIFIER_PIXELS // pixels)
-        self.classified_at_once = max(1, CLASSIFIER_PIXELS // pixels)
+        self.purified_at_once = images_at_once(scene.purifier, scene.images)
+        self.classified_at_once = images_at_once(scene.classifier, scene.images)
 
     def run(self, output: Path) -> list[dict[str, Any]]:
         scene = self.scene

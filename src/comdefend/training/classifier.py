@@ -8,17 +8,24 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from comdefend.atomic import atomic_write
 from comdefend.data import ImageSet, has_test_split, load_image_set
+from comdefend.data.sources import Split, batches
 from comdefend.errors import InputError
+from comdefend.inference import apply, fingerprint
 from comdefend.nn.classifier import ClassifierConfig, SmallResNet
-from comdefend.nn.zoo import load_classifier, save_weights
+from comdefend.nn.zoo import load, load_classifier, save_weights
+from comdefend.store import Store
 from comdefend.training.batches import step_generator
 from comdefend.training.card import classifier_card, classifier_record, run_facts
+from comdefend.training.measure import measure_accuracy
+from comdefend.training.objective import complement_loss, perturbed
 from comdefend.training.optimizer import Muon
 from comdefend.training.recipe import ClassifierRecipe
 from comdefend.training.run import Precision, fit, lightning_precision, open_run
@@ -50,9 +57,16 @@ class ClassifierTraining(LightningModule):
         pixels, labels = batch
         # Every optimiser's step counts once, and there are two.
         generator = step_generator(self.recipe.seed, "augmentation", self.global_step // 2)
-        images = augment(pixels.float() / 255, self.recipe, generator)
-        logits = self.classifier(images.contiguous(memory_format=torch.channels_last))
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+        recipe = self.recipe
+        images = augment(pixels.float() / 255, recipe, generator)
+        images = images.contiguous(memory_format=torch.channels_last)
+        if recipe.attack_steps:
+            attack = (recipe.attack_eps, recipe.attack_steps, generator)
+            images = perturbed(self.classifier, images, labels, *attack)
+        logits = self.classifier(images)
+        loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+        if recipe.complement:
+            loss = loss + complement_loss(logits.float(), labels)
 
         optimizers, schedulers = self.optimizers(), self.lr_schedulers()
         assert isinstance(optimizers, list)
@@ -161,12 +175,17 @@ def train_classifier(recipe: ClassifierRecipe, output: Path, precision: Precisio
         DataMissingError: The data is not there.
     """
     lightning_precision(precision)
-    data = load_image_set(recipe.data, "train", recipe.network.channels)
+    data = _load(recipe, "train")
     if len(data) < recipe.validation + recipe.batch:
         raise InputError(
             f"{recipe.data}: {len(data)} images are too few for {recipe.validation} to validate "
             f"on and batches of {recipe.batch}"
         )
+    # Only now: a start that fails must not leave a folder that refuses the corrected one.
+    open_run(output, recipe)
+    store = Store(output / "purified")
+    if recipe.purifier:
+        data = _purified(data, recipe.purifier, store)
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(recipe.seed))
     validation = data.subset(order[: recipe.validation])
     training = data.subset(order[recipe.validation :])
@@ -176,8 +195,6 @@ def train_classifier(recipe: ClassifierRecipe, output: Path, precision: Precisio
         mean=tuple(_channels(training).mean(1).tolist()),
         std=tuple(_channels(training).std(1).tolist()),
     )
-    # Only now: a start that fails must not leave a folder that refuses the corrected one.
-    open_run(output, recipe)
     steps = len(training) // recipe.batch * recipe.epochs
     module = ClassifierTraining(recipe, network, steps)
     sampler = EpochSampler(
@@ -197,11 +214,31 @@ def train_classifier(recipe: ClassifierRecipe, output: Path, precision: Precisio
     stored = load_classifier(str(weights))
     test, split = validation, "held out of training"
     if has_test_split(recipe.data):
-        test, split = load_image_set(recipe.data, "test", network.channels), "test"
+        test, split = _load(recipe, "test"), "test"
     record = classifier_record(stored, recipe, test, split, run_facts(training.images, trainer))
+    if recipe.purifier:
+        purified = _purified(test, recipe.purifier, store) if split == "test" else test
+        record["purified_accuracy"] = measure_accuracy(stored, purified)
     save_weights(weights, stored, record, half=True)
     atomic_write(output / "classifier.md", classifier_card(record).encode())
     return weights
+
+
+def _load(recipe: ClassifierRecipe, split: Split) -> ImageSet:
+    return load_image_set(recipe.data, split, recipe.network.channels)
+
+
+def _purified(data: ImageSet, weights: str, store: Store) -> ImageSet:
+    """Return the purified images, as 8-bit files would hold them; made once, in parts."""
+    purifier = load(weights).to("cuda" if torch.cuda.is_available() else "cpu")
+    key = {"of": fingerprint(purifier), "data": data.fingerprint()}
+    parts = list(batches(len(data), 1000))
+    images = []
+    for part in track(parts, "purifying", console=Console(stderr=True), transient=True):
+        clean = data.images[part]
+        purify = lambda clean=clean: (apply(purifier, clean.float() / 255) * 255).round().byte()  # noqa: E731
+        images.append(store.tensor({**key, "start": part.start}, purify))
+    return ImageSet(torch.cat(images), data.labels, data.classes)
 
 
 def _channels(images: ImageSet) -> Tensor:

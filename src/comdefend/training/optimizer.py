@@ -22,12 +22,17 @@ class Muon(torch.optim.Optimizer):
         params: Weights of at least two dimensions, or groups of them.
         lr: Learning rate: the spectral norm of an update.
         momentum: Decay of the gradient's moving average (Nesterov).
+        weight_decay: Share of a weight that is taken off, times the learning rate, in every step.
     """
 
     def __init__(
-        self, params: Iterable[Tensor] | Iterable[dict], lr: float, momentum: float = 0.95
+        self,
+        params: Iterable[Tensor] | Iterable[dict],
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum})
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -45,6 +50,7 @@ class Muon(torch.optim.Optimizer):
                 update = weight.grad.lerp(average, group["momentum"]).flatten(1)
                 rows, columns = update.shape
                 scale = math.sqrt(max(1.0, rows / columns))
+                weight.mul_(1 - group["lr"] * group["weight_decay"])
                 weight.add_(orthogonalize(update).view_as(weight), alpha=-group["lr"] * scale)
         return loss
 

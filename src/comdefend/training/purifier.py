@@ -112,7 +112,7 @@ class PurifierTraining(LightningModule):
             {"params": filters},
             {"params": [logit_filter], "lr": recipe.learning_rate * recipe.logit_rate},
         ]
-        muon = Muon(groups, lr=recipe.learning_rate)
+        muon = Muon(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
         adam = torch.optim.Adam(biases, lr=recipe.bias_rate, betas=(0.9, 0.99))
         return [muon, adam], [LambdaLR(muon, self._schedule), LambdaLR(adam, self._schedule)]
 

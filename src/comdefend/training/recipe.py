@@ -4,16 +4,12 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
-from comdefend.errors import DataMissingError, InputError
+from comdefend import settings
+from comdefend.errors import InputError
 from comdefend.nn.classifier import ClassifierConfig
 from comdefend.nn.config import PurifierConfig
-
-MAX_SEED = 2**32
 
 RECIPES = resources.files("comdefend.training") / "recipes"
 
@@ -33,6 +29,8 @@ class PurifierRecipe:
         learning_rate: Of Muon, for filters.
         logit_rate: Factor on it for the filter that makes the logits.
         bias_rate: Learning rate of Adam, for biases.
+        weight_decay: Of Muon; without it filters grow as long as training lasts, and |z| with them,
+            until so few logits lie within the noise that the encoder stops learning.
         code_weight: lambda, the weight of ||c||^2 in the loss.
         epoch_steps: Steps between two checkpoints, reconstruction panels and validations.
         validation: Training images held out for validation, never trained on.
@@ -48,19 +46,21 @@ class PurifierRecipe:
     learning_rate: float = 4e-3
     logit_rate: float = 0.25
     bias_rate: float = 1e-3
+    weight_decay: float = 0.0
     code_weight: float = 1e-4
     epoch_steps: int = 250
     validation: int = 128
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_types(self)
-        _check_positive(
+        settings.check_types(self)
+        settings.check_positive(
             self, "steps", "batch", "crop", "learning_rate", "logit_rate", "bias_rate",
             "epoch_steps", "validation",
         )  # fmt: skip
-        if self.code_weight < 0:
-            raise InputError(f"code_weight must not be negative: {self.code_weight}")
+        for name in ("weight_decay", "code_weight"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must not be negative: {getattr(self, name)}")
         if self.steps % self.epoch_steps:
             raise InputError(
                 f"steps ({self.steps}) must be a multiple of epoch_steps ({self.epoch_steps})"
@@ -88,6 +88,13 @@ class ClassifierRecipe:
         translate: Pixels by which training images are shifted at most.
         cutout: Side of the square that is blanked in training images; 0 for none.
         flip: Mirror half of the training images.
+        purifier: Train on images purified by these weights, a shipped name or a ``.safetensors``
+            file (the paper's defence at training and test time).
+        attack_steps: Train on images attacked in this many steps from a random start: 1 is fast
+            adversarial training (Wong et al. 2020), several are that of Madry et al. 2018; 0 is
+            training on images as they are.
+        attack_eps: Bound of those attacks, in units of 1/255.
+        complement: Add the complement objective (Chen et al. 2019) to the loss.
         validation: Training images held out for validation, never trained on.
         seed: Seed of initialisation, order and augmentation.
     """
@@ -102,14 +109,20 @@ class ClassifierRecipe:
     translate: int = 2
     cutout: int = 0
     flip: bool = True
+    purifier: str | None = None
+    attack_steps: int = 0
+    attack_eps: float = 8.0
+    complement: bool = False
     validation: int = 1000
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_types(self)
-        _check_positive(self, "epochs", "batch", "learning_rate", "bias_rate", "validation")
+        settings.check_types(self)
+        settings.check_positive(self, "epochs", "batch", "learning_rate", "bias_rate", "validation")
         if not 0 <= self.translate <= 8 or not 0 <= self.cutout <= 16:
             raise InputError("translate must be from 0 to 8 and cutout from 0 to 16 pixels")
+        if self.attack_steps < 0 or not 0 < self.attack_eps <= 255:
+            raise InputError("attack_steps must not be negative, attack_eps above 0, at most 255")
         if not 0 <= self.label_smoothing < 1:
             raise InputError(f"label_smoothing must be in [0, 1): {self.label_smoothing}")
 
@@ -143,14 +156,7 @@ def load_recipe(name: str, kind: type[_Recipe], **changes: Any) -> _Recipe:
         DataMissingError: The file does not exist.
     """
     if name.endswith((".yaml", ".yml")):
-        path = Path(name)
-        if not path.is_file():
-            raise DataMissingError(f"{name}: no such recipe file")
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{name}: not readable as text ({error})") from error
-        recipe = _read(text, name)
+        recipe = _read(settings.read_text(name), name)
     else:
         file = RECIPES / f"{name}.yaml"
         if name not in recipes(kind):
@@ -168,49 +174,24 @@ def recipe_to_dict(recipe: PurifierRecipe | ClassifierRecipe) -> dict[str, Any]:
     return {"kind": kind, **dataclasses.asdict(recipe)}
 
 
-def _read(text: str, where: str) -> PurifierRecipe | ClassifierRecipe:
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(
-            f"{where}: not readable as YAML ({' '.join(str(error).split())})"
-        ) from error
-    if not isinstance(values, Mapping):
-        raise InputError(f"{where}: a recipe must be a mapping of field to value")
-    values = dict(values)
+def build_recipe(values: Mapping[str, Any], where: str) -> PurifierRecipe | ClassifierRecipe:
+    """Make a recipe from plain values, as a recipe file holds them.
+
+    Raises:
+        InputError: A bad field.
+    """
+    fields = dict(values)
     kinds = {"purifier": PurifierRecipe, "classifier": ClassifierRecipe}
-    kind = kinds.get(values.pop("kind", ""))
+    kind = kinds.get(str(fields.pop("kind", "")))
     if kind is None:
         raise InputError(f"{where}: needs 'kind: purifier' or 'kind: classifier'")
-    fields = {f.name for f in dataclasses.fields(kind)}
-    if unknown := sorted(set(values) - fields):
-        raise InputError(f"{where}: unknown fields {unknown}; known: {sorted(fields)}")
-    network = values.get("network") or {}
-    if not isinstance(network, Mapping):
-        raise InputError(f"{where}: network must be a mapping of field to value")
+    network = settings.mapping(fields.get("network") or {}, f"{where}: network")
     try:
-        values["network"] = _NETWORKS[kind].from_dict(network)
-        return kind(**values)
+        fields["network"] = _NETWORKS[kind].from_dict(network)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
-    except TypeError as error:
-        raise InputError(f"{where}: {error}".replace("__init__()", kind.__name__)) from error
+    return settings.build(kind, fields, where)
 
 
-def _check_types(recipe: PurifierRecipe | ClassifierRecipe) -> None:
-    kinds = {"str": str, "int": int, "float": int | float, "bool": bool, "str | None": str | None}
-    for field in dataclasses.fields(recipe):
-        value, name = getattr(recipe, field.name), getattr(field.type, "__name__", str(field.type))
-        wanted = kinds.get(name)
-        # To Python True is an integer; to a reader of recipes it is not.
-        mistaken = isinstance(value, bool) and name != "bool"
-        if wanted and (mistaken or not isinstance(value, wanted)):
-            raise InputError(f"{field.name} must be of type {name}, not {value!r}")
-    if not 0 <= recipe.seed < MAX_SEED:
-        raise InputError(f"seed must be from 0 to {MAX_SEED - 1}: {recipe.seed}")
-
-
-def _check_positive(recipe: object, *names: str) -> None:
-    for name in names:
-        if not getattr(recipe, name) > 0:
-            raise InputError(f"{name} must be a positive number: {getattr(recipe, name)!r}")
+def _read(text: str, where: str) -> PurifierRecipe | ClassifierRecipe:
+    return build_recipe(settings.parse(text, where), where)

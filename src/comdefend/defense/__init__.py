@@ -1,0 +1,38 @@
+"""Purifiers in front of classifiers: ComDefend, and the defences to compare it with."""
+
+from comdefend.defense.catalog import DEFENSES, load_defense
+from comdefend.defense.defended import DefendedClassifier
+from comdefend.defense.detection import (
+    Detector,
+    auroc,
+    detection_threshold,
+    movement,
+    roc_curve,
+)
+from comdefend.defense.transforms import (
+    JPEG,
+    BitDepth,
+    GaussianNoise,
+    MedianSmoothing,
+    ResizePad,
+    TotalVariation,
+    is_random,
+)
+
+__all__ = [
+    "DEFENSES",
+    "JPEG",
+    "BitDepth",
+    "DefendedClassifier",
+    "Detector",
+    "GaussianNoise",
+    "MedianSmoothing",
+    "ResizePad",
+    "TotalVariation",
+    "auroc",
+    "detection_threshold",
+    "is_random",
+    "load_defense",
+    "movement",
+    "roc_curve",
+]

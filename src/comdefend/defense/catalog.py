@@ -1,0 +1,83 @@
+"""Defences by name, as experiments and the command line write them."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from comdefend.defense.transforms import (
+    JPEG,
+    BitDepth,
+    GaussianNoise,
+    MedianSmoothing,
+    ResizePad,
+    TotalVariation,
+)
+from comdefend.errors import InputError
+from comdefend.nn import zoo
+
+DEFENSES: dict[str, str] = {
+    "none": "no defence: the classifier alone",
+    "WEIGHTS": "ComDefend with shipped weights, by name, or with a .safetensors file",
+    "jpeg:QUALITY": "JPEG coding, quality 1 to 95",
+    "jpeg:QUALITY+OFFSET": "the same, with the grid of blocks shifted by 1 to 15 pixels",
+    "bits:BITS": "rounding to 2^BITS values, BITS 1 to 8",
+    "median:SIZE": "median of a window of SIZE x SIZE pixels, SIZE odd",
+    "tv:WEIGHT": "total variation minimisation, WEIGHT above 0",
+    "noise:STD": "normal noise, STD above 0 and at most 1; random",
+    "resize-pad": "resizing to a random size, padding at a random position; random",
+}
+"""The forms of a defence's name -> what it is, in a phrase."""
+
+
+def _jpeg(argument: str) -> JPEG:
+    quality, plus, offset = argument.partition("+")
+    return JPEG(int(quality), int(offset) if plus else 0)
+
+
+_WITH_ARGUMENT: dict[str, Callable[[str], nn.Module]] = {
+    "jpeg": _jpeg,
+    "bits": lambda argument: BitDepth(int(argument)),
+    "median": lambda argument: MedianSmoothing(int(argument)),
+    "tv": lambda argument: TotalVariation(float(argument)),
+    "noise": lambda argument: GaussianNoise(float(argument)),
+}
+
+
+def load_defense(spec: str) -> nn.Module:
+    """Return a defence in evaluation mode: images (N, C, H, W) in [0, 1] -> the same.
+
+    Args:
+        spec: One of the forms in `DEFENSES`, for example ``rgb-12bpp``, ``jpeg:75``,
+            ``jpeg:75+5``, ``bits:3``, ``median:3``, ``tv:0.1``, ``noise:0.05``.
+
+    Raises:
+        InputError: Unknown, or a parameter is out of its range.
+        DataMissingError: The weight file does not exist.
+        ExtraMissingError: It needs the ``evaluate`` extra, which is not installed.
+        WeightsError: The weight file is corrupt, or holds something else than a purifier.
+    """
+    if spec == "none":
+        return nn.Identity().eval()
+    if spec == "resize-pad":
+        return ResizePad()
+    if spec in zoo.weights() or spec.endswith(".safetensors"):
+        return zoo.load(spec)
+    name, _, argument = spec.partition(":")
+    if name not in _WITH_ARGUMENT:
+        raise _unknown(spec)
+    try:
+        return _WITH_ARGUMENT[name](argument)
+    except InputError as error:
+        raise InputError(f"{spec}: {error}") from error
+    except ValueError as error:
+        raise _unknown(spec) from error
+
+
+def _unknown(spec: str) -> InputError:
+    known = ", ".join(
+        f"{form} ({', '.join(zoo.weights())}, or a .safetensors file)"
+        if form == "WEIGHTS"
+        else form
+        for form in DEFENSES
+    )
+    return InputError(f"unknown defence '{spec}'; known: {known}")

@@ -1,0 +1,1 @@
+"""Attacking defended classifiers, and saying plainly what came of it."""

@@ -1,0 +1,74 @@
+"""What happens inside a purifier: how far its logits lie from the threshold, which bits flip."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from comdefend.inference import apply
+from comdefend.nn.purifier import ComDefend
+
+QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
+
+
+class _Logits(nn.Module):
+    """The logits of a purifier's code."""
+
+    def __init__(self, purifier: ComDefend) -> None:
+        super().__init__()
+        self.purifier = purifier
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.purifier.logits(images)
+
+
+def code_statistics(
+    purifier: ComDefend, images: Tensor, changed: list[tuple[str, float, Tensor]]
+) -> dict[str, Any]:
+    """Return the distribution of |z|, and what changes of the images do to the code.
+
+    Args:
+        purifier: In evaluation mode.
+        images: (N, C, H, W) in [0, 1].
+        changed: Name, bound in units of 1/255, and changed versions of the first images.
+
+    Returns:
+        ``ones``: share of ones in the code. ``abs_z_mean`` and ``abs_z_quantiles``, for the
+        shares ``quantiles``. ``flips``: for each change the share of bits that flip, and how large
+        the change of the purified images is beside that of the images (root mean square).
+    """
+    logits = apply(_Logits(purifier), images)
+    distance = logits.abs().flatten().numpy()
+    purified = apply(purifier, images)
+    flips = []
+    for name, eps, others in changed:
+        before = purified[: len(others)]
+        flipped = (apply(_Logits(purifier), others) > 0) != (logits[: len(others)] > 0)
+        moved = (apply(purifier, others) - before).square().mean().sqrt()
+        given = (others - images[: len(others)]).square().mean().sqrt()
+        flips.append(
+            {
+                "change": name,
+                "eps": eps,
+                "share": flipped.float().mean().item(),
+                "passed_on": (moved / given).item(),
+            }
+        )
+    return {
+        "ones": (logits > 0).float().mean().item(),
+        "abs_z_mean": float(distance.mean()),
+        "quantiles": list(QUANTILES),
+        "abs_z_quantiles": [float(q) for q in np.quantile(distance, QUANTILES)],
+        "flips": flips,
+    }
+
+
+def random_signs(images: Tensor, eps: float, seed: int) -> Tensor:
+    """Return images with every value moved up or down by eps, at random.
+
+    It is as large as a perturbation within eps can be, and aimed at nothing.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    signs = torch.randint(0, 2, images.shape, generator=generator) * 2 - 1
+    return (images + signs * eps / 255).clamp(0, 1)

@@ -1,0 +1,227 @@
+"""Experiments: everything that decides what an evaluation measures, as data."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from comdefend import settings
+from comdefend.attacks import ATTACKS, STAND_INS
+from comdefend.errors import InputError
+from comdefend.training.recipe import ClassifierRecipe, PurifierRecipe, build_recipe
+
+EXPERIMENTS = resources.files("comdefend.evaluation") / "experiments"
+
+
+@dataclass(frozen=True)
+class AttackPlan:
+    """One attack, at one or several bounds.
+
+    Attributes:
+        attack: A name of `comdefend.attacks.ATTACKS`.
+        eps: Bounds on the largest change of a value, in units of 1/255. Empty, for attacks that
+            look for the smallest perturbation: whatever they find.
+        steps: Steps of an iterative attack; the attack's own default where missing.
+        images: Attack this many images of the sample, the first ones; all where missing.
+    """
+
+    attack: str
+    eps: tuple[float, ...] = ()
+    steps: int | None = None
+    images: int | None = None
+
+    def __post_init__(self) -> None:
+        settings.check_types(self)
+        if self.attack not in ATTACKS:
+            raise InputError(f"unknown attack '{self.attack}'; known: {', '.join(ATTACKS)}")
+        if not self.eps and ATTACKS[self.attack].norm == "Linf":
+            raise InputError(f"attack '{self.attack}' needs eps, in units of 1/255")
+        for eps in self.eps:
+            if isinstance(eps, bool) or not isinstance(eps, int | float) or not 0 < eps <= 255:
+                raise InputError(f"eps must be numbers above 0 and at most 255, not {eps!r}")
+        for name in ("steps", "images"):
+            if getattr(self, name) is not None:
+                settings.check_positive(self, name)
+
+
+@dataclass(frozen=True)
+class DefensePlan:
+    """One row of a results table: a purifier in front of a classifier.
+
+    Attributes:
+        name: What tables call it.
+        purifier: As `comdefend.defense.load_defense` names it.
+        classifier: The classifier behind it, if not the experiment's own: one that was trained on
+            purified images, or against attacks.
+        train_purifier: Train the purifier by this recipe first.
+        train_classifier: Train the classifier by this recipe first.
+    """
+
+    name: str
+    purifier: str = "none"
+    classifier: str | None = None
+    train_purifier: PurifierRecipe | None = None
+    train_classifier: ClassifierRecipe | None = None
+
+    def __post_init__(self) -> None:
+        settings.check_types(self)
+        if self.train_purifier and self.purifier != "none":
+            raise InputError(f"{self.name}: give purifier or train_purifier, not both")
+        if self.train_classifier and self.classifier:
+            raise InputError(f"{self.name}: give classifier or train_classifier, not both")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is evaluated, on what, against which attacks.
+
+    Attributes:
+        name: Name of the record.
+        title: One line for people.
+        data: Data set, as `comdefend.data` names it; its test split is used.
+        classifier: As `comdefend.classifiers.open_classifier` names it.
+        defenses: The rows.
+        oblivious: Attacks made on each row's bare classifier, and, where that is not the
+            experiment's own, on the experiment's too (transfer).
+        adaptive: Attacks made through each row's whole pipeline, in this order, each on the images
+            that still stand.
+        query: Attacks through the whole pipeline that see outputs only.
+        stand_ins: What adaptive attacks take for the threshold's gradient; each image is attacked
+            with one after the other until it breaks.
+        draws: Draws that attacks and verdicts average over where a defence is random.
+        checks: Images on which the sanity checks are made; 0 for none.
+        images: Size of the sample; 0 for all images.
+        crop: Side of the central square that is cut out of the images; 0 to leave them.
+        mean, std: What the classifier expects images to be normalised by, if it does not do so.
+        checkpoint: Weights of the classifier, where its name needs them.
+        seed: Seed of the sample and of all attacks.
+    """
+
+    name: str
+    title: str
+    data: str
+    classifier: str
+    defenses: tuple[DefensePlan, ...]
+    oblivious: tuple[AttackPlan, ...]
+    adaptive: tuple[AttackPlan, ...]
+    query: tuple[AttackPlan, ...] = ()
+    stand_ins: tuple[str, ...] = ("identity", "sigmoid-10", "sigmoid-100", "noisy")
+    draws: int = 10
+    checks: int = 32
+    images: int = 500
+    crop: int = 0
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    checkpoint: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        settings.check_types(self)
+        settings.check_positive(self, "draws")
+        for name in ("checks", "images", "crop"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must not be negative: {getattr(self, name)}")
+        if not self.defenses:
+            raise InputError("defenses: name at least one")
+        names = [defense.name for defense in self.defenses]
+        if len(set(names)) < len(names):
+            raise InputError(f"defenses: two rows of the same name among {names}")
+        if unknown := [name for name in self.stand_ins if name not in STAND_INS]:
+            raise InputError(f"unknown stand-ins {unknown}; known: {', '.join(STAND_INS)}")
+        if not self.stand_ins:
+            raise InputError("stand_ins: name at least one")
+        if not self.adaptive:
+            raise InputError("adaptive: name at least one attack; no oblivious figure stands alone")
+        if wrong := [p.attack for p in self.adaptive if ATTACKS[p.attack].norm != "Linf"]:
+            raise InputError(f"adaptive: attacks need a bound in Linf, not {wrong}")
+        if (self.mean is None) != (self.std is None):
+            raise InputError("mean and std: give both or neither")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the experiment as plain JSON types."""
+        return dataclasses.asdict(self)
+
+
+def experiments() -> list[str]:
+    """Return the names of the experiments that ship."""
+    files = (file.name for file in EXPERIMENTS.iterdir())
+    return sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))
+
+
+def load_experiment(name: str, profile: str = "small") -> Experiment:
+    """Load an experiment by its shipped name or from a YAML file.
+
+    Args:
+        name: A name of `experiments`, or a path that ends in ``.yaml``.
+        profile: ``small`` fits a machine with two cores, ``full`` wants a GPU.
+
+    Raises:
+        InputError: No such experiment or profile, or a bad field.
+        DataMissingError: The file does not exist.
+    """
+    values, where = _read(name)
+    profiles = settings.mapping(values.pop("profiles", {}), f"{where}: profiles")
+    if profile not in profiles:
+        raise InputError(f"{where}: has no profile '{profile}'; it has: {', '.join(profiles)}")
+    values |= settings.mapping(profiles[profile] or {}, f"{where}: profile {profile}")
+    stem = where.rpartition("/")[2].rpartition(".")[0]
+    return build_experiment({"name": f"{stem}-{profile}", **values}, where)
+
+
+def profiles_of(name: str) -> list[str]:
+    """Return the profiles that an experiment has."""
+    return list(_read(name)[0].get("profiles", {}))
+
+
+def build_experiment(values: Mapping[str, Any], where: str) -> Experiment:
+    """Make an experiment from plain values, as a YAML file or a record holds them.
+
+    Raises:
+        InputError: A bad field.
+    """
+    fields = dict(values)
+    fields["defenses"] = tuple(_defense(d, where) for d in _sequence(fields, "defenses", where))
+    for kind in ("oblivious", "adaptive", "query"):
+        fields[kind] = tuple(_attack(a, f"{where}: {kind}") for a in _sequence(fields, kind, where))
+    for name in ("stand_ins", "mean", "std"):
+        if isinstance(fields.get(name), list):
+            fields[name] = tuple(fields[name])
+    return settings.build(Experiment, fields, where)
+
+
+def _read(name: str) -> tuple[dict[str, Any], str]:
+    if name.endswith((".yaml", ".yml")):
+        return settings.parse(settings.read_text(name), name), name
+    if name not in experiments():
+        known = ", ".join(experiments())
+        raise InputError(f"unknown experiment '{name}'; shipped: {known}; or give a .yaml file")
+    file = EXPERIMENTS / f"{name}.yaml"
+    return settings.parse(file.read_text(encoding="utf-8"), file.name), file.name
+
+
+def _sequence(fields: Mapping[str, Any], name: str, where: str) -> list[Any]:
+    values = fields.get(name, [])
+    if not isinstance(values, list | tuple):
+        raise InputError(f"{where}: {name} must be a list")
+    return list(values)
+
+
+def _defense(value: Any, where: str) -> DefensePlan:
+    """A defence by its purifier alone, or with a name of its own and a classifier."""
+    if isinstance(value, str):
+        return DefensePlan(value, value)
+    where = f"{where}: defenses"
+    fields = settings.mapping(value, where)
+    for name, kind in (("train_purifier", "purifier"), ("train_classifier", "classifier")):
+        if fields.get(name) is not None:
+            recipe = {"kind": kind, **settings.mapping(fields[name], f"{where}: {name}")}
+            fields[name] = build_recipe(recipe, f"{where}: {name}")
+    return settings.build(DefensePlan, fields, where)
+
+
+def _attack(value: Any, where: str) -> AttackPlan:
+    fields = settings.mapping(value, where)
+    if isinstance(fields.get("eps"), list):
+        fields["eps"] = tuple(fields["eps"])
+    return settings.build(AttackPlan, fields, where)

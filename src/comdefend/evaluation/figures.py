@@ -1,0 +1,495 @@
+"""Figures of an evaluation, as SVG text.
+
+Every function takes a record (`comdefend.evaluation.record`) and returns None where the record
+holds nothing to show. Text stays text in the SVG, and equal records give equal bytes.
+"""
+
+import io
+import math
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from comdefend.evaluation.tables import (
+    NOT_MEASURED,
+    THREATS,
+    UNDEFENDED,
+    Column,
+    Record,
+    Row,
+    Share,
+    attack_name,
+    cell_rows,
+    combine,
+    defense_names,
+    headline_choice,
+    norm_name,
+    percent,
+    select,
+    summarize,
+    survivors,
+)
+from comdefend.extras import require
+
+INK, FAINT, GRID = "#24292f", "#6a717a", "#e4e2dd"
+# Okabe and Ito's palette without its yellow, which is too weak for lines on white.
+_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+_MARKERS = "os^DvPX<>phd"
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)))
+_THREAT_STYLES: dict[str, dict[str, Any]] = {
+    "oblivious": {"facecolor": "#9ecbe3", "edgecolor": "#0072b2"},
+    "transfer": {"facecolor": "#d9d6cf", "edgecolor": "#6a717a", "hatch": ".."},
+    "adaptive": {"facecolor": "#0b4a74", "edgecolor": "#0b4a74"},
+    "query": {"facecolor": "#f3c9a5", "edgecolor": "#b04a00", "hatch": "////"},
+}
+_SENSES = {
+    "oblivious": "attacker does not know of the defence",
+    "adaptive": "attacker attacks through the defence",
+    "query": "attacker sees outputs only",
+    "transfer": "made on another classifier",
+}
+_SETTINGS = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#a9adb2",
+    "axes.grid": True,
+    "axes.labelcolor": FAINT,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "font.size": 9,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "hatch.linewidth": 0.6,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "text.color": INK,
+    # Names may hold dollar signs.
+    "text.parse_math": False,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+}
+_MOST_CLASSES = 24
+_LONGEST_NAME = 26
+
+
+def accuracy_against_eps(record: Record, norm: str, attack: str | None = None) -> str | None:
+    """Draw accuracy against eps: one panel a threat model, one line a defence.
+
+    Bars are 95 % Wilson intervals; eps 0 is the clean accuracy. An adaptive panel stands beside an
+    oblivious one even if it is empty.
+
+    Args:
+        record: An evaluation.
+        norm: ``Linf`` or ``L2``; bounds in different norms do not compare.
+        attack: Only this attack; if None, every point is the share of images that withstand all
+            attacks that were made at this eps.
+    """
+    curves = {
+        threat: {
+            name: points
+            for name in defense_names(record)
+            if (points := _curve(record, name, threat, norm, attack))
+        }
+        for threat in THREATS
+    }
+    shown = [threat for threat in THREATS if curves[threat]]
+    if not shown:
+        return None
+    if {"oblivious", "transfer"} & set(shown) and "adaptive" not in shown:
+        shown.insert(shown.index("oblivious") + 1 if "oblivious" in shown else 0, "adaptive")
+    bounds = sorted({eps for lines in curves.values() for line in lines.values() for eps in line})
+    with _drawing(f"eps-{norm}-{attack}"):
+        names = [n for n in defense_names(record) if any(n in lines for lines in curves.values())]
+        # Three small panels fit beside each other; many lines need larger ones.
+        columns = min(len(shown), 3 if len(shown) == 3 and len(names) <= 6 else 2)
+        size = (3.3, 2.75) if columns == 3 else (4.7, 3.1)
+        figure, axes = _panels(len(shown), columns, size)
+        for panel, threat in zip(axes, shown, strict=True):
+            _title(panel, threat.capitalize(), _SENSES[threat])
+            _draw_curves(panel, record, curves[threat], bounds)
+            panel.set_xlabel(f"eps in {norm_name(norm)}, in 1/255")
+        _legend(figure, [(_line_key(record, name), _short(name)) for name in names])
+        return _svg(figure, f"Accuracy against eps in {norm_name(norm)} for each defence")
+
+
+def accuracy_without_eps(record: Record) -> str | None:
+    """Draw accuracy under attacks that look for the smallest perturbation, as bars.
+
+    Where an oblivious attack was not made adaptively, the figure says so.
+    """
+    columns = [column for column in summarize(record).columns if column.eps is None]
+    families = list(dict.fromkeys((column.attack, column.norm) for column in columns))
+    if not families:
+        return None
+    names = defense_names(record)
+    kinds = {
+        family: [
+            kind
+            for kind in _THREAT_STYLES
+            if kind in {c.threat for c in columns if (c.attack, c.norm) == family}
+            or (
+                kind == "adaptive"
+                and any((c.attack, c.norm) == family and c.threat != "query" for c in columns)
+            )
+        ]
+        for family in families
+    }
+    bars = max(len(found) for found in kinds.values())
+    with _drawing("no-eps"):
+        across = min(2, len(families))
+        height = 0.8 + len(names) * (0.12 + 0.17 * bars)
+        figure, axes = _panels(len(families), across, (4.7, height))
+        for panel, family in zip(axes, families, strict=False):
+            column = next(c for c in columns if (c.attack, c.norm) == family)
+            _title(panel, column.family, "")
+            _draw_bars(panel, record, names, column, kinds[family])
+        patches = require("matplotlib.patches", "evaluate")
+        used = [kind for kind in _THREAT_STYLES if any(kind in found for found in kinds.values())]
+        _legend(figure, [(patches.Patch(**_THREAT_STYLES[kind]), kind) for kind in used])
+        return _svg(figure, "Accuracy under attacks that look for the smallest perturbation")
+
+
+def class_changes(record: Record) -> str | None:
+    """Draw how much each defence changes the accuracy of each class, in percentage points.
+
+    One panel for clean images, and two for the attack that the headline is about: oblivious and
+    adaptive. Of many classes only those are shown whose clean accuracy changes most.
+    """
+    defended = [name for name in defense_names(record) if name != UNDEFENDED]
+    cases: list[tuple[tuple[str, str], Callable[[str], list[Row]]]] = [
+        (("Clean", "images as they are"), lambda name: select(record, name, "clean"))
+    ]
+    choice = headline_choice(summarize(record))
+    if choice is not None and choice[1] is not None:
+        column = choice[1]
+        bound = column.label if column.eps is None else f"{norm_name(column.norm)} {column.bound}"
+        if column.attack is not None:
+            sense = "oblivious: " + _SENSES["oblivious"]
+            cases.append(((column.label, sense), lambda name: cell_rows(record, name, column)[0]))
+        sense = "adaptive: " + _SENSES["adaptive"]
+        cases.append(((bound, sense), lambda name: cell_rows(record, name, column)[1]))
+    labels = record.get("labels") or []
+    changes = [
+        [_class_changes(rows_of(UNDEFENDED), rows_of(name), labels) for name in defended]
+        for _, rows_of in cases
+    ]
+    classes = sorted({label for case in changes for row in case for label in row})
+    if not classes:
+        return None
+    if len(classes) > _MOST_CLASSES:
+        classes.sort(key=lambda label: -max(abs(row.get(label, 0)) for row in changes[0]))
+        classes = sorted(classes[:_MOST_CLASSES])
+    known = record.get("data", {}).get("classes") or []
+    names = {
+        label: f"{_short(str(known[label] if label < len(known) else label))} "
+        f"({labels.count(label)})"
+        for label in classes
+    }
+    with _drawing("classes"):
+        return _draw_heat_maps(defended, names, [title for title, _ in cases], changes)
+
+
+def detection_roc(record: Record) -> str | None:
+    """Draw how well each defence tells attacked images from clean ones, at every threshold.
+
+    The mark on a line is the threshold in use.
+    """
+    found = {
+        defense["name"]: defense["detection"]
+        for defense in record.get("defenses", [])
+        if defense.get("detection") and defense["detection"].get("fpr")
+    }
+    if not found:
+        return None
+    with _drawing("roc"):
+        figure, (panel,) = _panels(1, 1, (3.9, 3.9))
+        panel.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=":")
+        entries = []
+        for name, detection in found.items():
+            style = _line_style(record, name)
+            marker = style.pop("marker")
+            panel.plot(detection["fpr"], detection["tpr"], **style)
+            panel.plot(
+                detection["false_positive_rate"],
+                detection["detected"],
+                marker=marker,
+                markersize=6,
+                linestyle="none",
+                color=style["color"],
+                markeredgecolor="white",
+                clip_on=False,
+                zorder=4,
+            )
+            entries.append((_line_key(record, name), f"{_short(name)}, {detection['auroc']:.2f}"))
+        panel.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+        ticks = [0, 0.25, 0.5, 0.75, 1]
+        panel.set_xticks(ticks, [percent(t) for t in ticks])
+        panel.set_yticks(ticks, [percent(t) for t in ticks])
+        panel.set_xlabel("clean images taken for attacked")
+        _title(panel, "Attacked images detected", "")
+        _legend(figure, entries, "defence, area under the curve", beside=True)
+        return _svg(figure, "Receiver operating characteristic of the detection of attacks")
+
+
+@contextmanager
+def _drawing(name: str) -> Iterator[None]:
+    """Matplotlib's defaults, whatever the user's are, with ours over them, until the block ends.
+
+    Args:
+        name: Salt of the identifiers within the SVG, so that two in one page do not collide.
+    """
+    matplotlib = require("matplotlib", "evaluate")
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        # The reader's fonts draw the text, not ours.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update({**_SETTINGS, "svg.hashsalt": f"comdefend-{name}"})
+        yield
+
+
+def _panels(count: int, across: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:
+    """A figure and its panels, ``across`` in a row; ``size`` is that of one, in inches."""
+    rows, columns = math.ceil(count / across), across
+    figures = require("matplotlib.figure", "evaluate")
+    width, height = size
+    figure = figures.Figure(figsize=(columns * width, rows * height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08, wspace=0.04, hspace=0.06)
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for unused in axes[count:]:
+        unused.remove()
+    return figure, axes[:count]
+
+
+def _title(axes: Any, name: str, sense: str) -> None:
+    axes.set_title(name, fontsize=10, fontweight="bold", pad=20 if sense else 8)
+    if sense:
+        axes.annotate(
+            sense, (0, 1), xytext=(0, 8), xycoords="axes fraction", textcoords="offset points",
+            fontsize=8, color=FAINT,
+        )  # fmt: skip
+
+
+def _legend(
+    figure: Any, entries: Sequence[tuple[Any, str]], title: str = "", beside: bool = False
+) -> None:
+    """A legend below all panels or beside them, and a figure that grows to hold it."""
+    names = [name for _, name in entries]
+    width, height = figure.get_size_inches()
+    entry = 0.6 + 0.085 * max(len(name) for name in [*names, title])
+    columns = 1 if beside else max(1, min(len(names), int(width / entry)))
+    if beside:
+        figure.set_size_inches(width + entry - 0.2, max(height, 0.5 + 0.19 * len(names)))
+    else:
+        figure.set_size_inches(width, height + 0.15 + 0.19 * math.ceil(len(names) / columns))
+    legend = figure.legend(
+        [key for key, _ in entries],
+        names,
+        loc="outside right center" if beside else "outside lower left",
+        ncols=columns,
+        fontsize=8.5,
+        title=title or None,
+        title_fontsize=8.5,
+        alignment="left",
+        handlelength=2.4,
+        columnspacing=1.6,
+    )
+    legend.get_title().set_color(FAINT)
+
+
+def _svg(figure: Any, description: str) -> str:
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(buffer, format="svg", metadata=nothing)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    # Numbered identifiers are never referred to, and would not be unique in a page of several.
+    text = re.sub(r' id="[A-Za-z0-9.]+_[0-9]+"', "", text)
+    return text.replace("<svg", f'<svg role="img" aria-label="{description}"', 1)
+
+
+def _short(name: str) -> str:
+    name = " ".join(name.split())
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+
+
+def _line_style(record: Record, defense: str) -> dict[str, Any]:
+    """Colour, marker and dashes of a defence, the same in every figure."""
+    if defense == UNDEFENDED:
+        return {"color": INK, "marker": "o", "linestyle": (0, (3, 2)), "linewidth": 1.3}
+    index = [name for name in defense_names(record) if name != UNDEFENDED].index(defense)
+    return {
+        "color": _COLORS[index % len(_COLORS)],
+        "marker": _MARKERS[index % len(_MARKERS)],
+        "linestyle": _DASHES[index // len(_COLORS) % len(_DASHES)],
+        "linewidth": 1.6,
+    }
+
+
+def _marker_style(defense: str) -> dict[str, Any]:
+    bare = defense == UNDEFENDED
+    return {
+        "markersize": 5.5,
+        "markeredgewidth": 1.2 if bare else 0.7,
+        **({"markerfacecolor": "white"} if bare else {"markeredgecolor": "white"}),
+    }
+
+
+def _line_key(record: Record, defense: str) -> Any:
+    lines = require("matplotlib.lines", "evaluate")
+    return lines.Line2D([], [], **_line_style(record, defense), **_marker_style(defense))
+
+
+def _curve(
+    record: Record, defense: str, threat: str, norm: str, attack: str | None
+) -> dict[float, Share]:
+    """Share of right images by eps; empty where the threat model has no rows."""
+    rows: dict[float, list[Row]] = {}
+    for row in select(record, defense, threat):
+        if row["norm"] == norm and row["eps"] is not None and attack in (None, row["attack"]):
+            rows.setdefault(row["eps"], []).append(row)
+    if not rows:
+        return {}
+    rows[0] = select(record, defense, "clean")
+    found = {eps: combine(rows[eps]) for eps in sorted(rows)}
+    return {eps: share for eps, share in found.items() if share is not None}
+
+
+def _draw_curves(
+    axes: Any, record: Record, curves: dict[str, dict[float, Share]], bounds: Sequence[float]
+) -> None:
+    span = max(bounds) or 1
+    # Lines that meet are moved apart by a little, so that their bars do not hide each other.
+    step = min(0.01 * span, 0.5 * min((b for b in bounds if b), default=1) / max(1, len(curves)))
+    for index, (name, points) in enumerate(curves.items()):
+        shift = step * (index - (len(curves) - 1) / 2)
+        shares = list(points.values())
+        style = _line_style(record, name)
+        axes.errorbar(
+            [eps + shift for eps in points],
+            [100 * share.accuracy for share in shares],
+            yerr=[
+                [100 * (share.accuracy - share.low) for share in shares],
+                [100 * (share.high - share.accuracy) for share in shares],
+            ],
+            elinewidth=0.9,
+            zorder=4 if name == UNDEFENDED else 3,
+            clip_on=False,
+            **style,
+            **_marker_style(name),
+        )
+    if not curves:
+        axes.text(0.5, 0.5, NOT_MEASURED, transform=axes.transAxes, ha="center", color=FAINT)
+    axes.set(xlim=(-0.04 * span, 1.04 * span), ylim=(-2, 102))
+    ticks: list[float] = []
+    for bound in sorted({0, *bounds}, reverse=True):
+        if not ticks or ticks[-1] - bound >= 0.055 * span:
+            ticks.append(bound)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_yticks([0, 25, 50, 75, 100], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+
+
+def _draw_bars(
+    axes: Any, record: Record, names: Sequence[str], column: Column, kinds: Sequence[str]
+) -> None:
+    thick = 0.8 / len(kinds)
+    for place, name in enumerate(names):
+        for index, kind in enumerate(kinds):
+            rows = [
+                row
+                for row in select(record, name, kind)
+                if (row["attack"], row["norm"], row["eps"]) == (column.attack, column.norm, None)
+            ]
+            share = combine(rows)
+            y = place + (index - (len(kinds) - 1) / 2) * thick
+            if share is None:
+                axes.text(1, y, f"{kind} {NOT_MEASURED}", va="center", fontsize=7.5, color=FAINT)
+                continue
+            value, low, high = (100 * v for v in (share.accuracy, share.low, share.high))
+            axes.barh(y, value, height=0.86 * thick, linewidth=0.7, **_THREAT_STYLES[kind])
+            axes.errorbar(
+                value, y, xerr=[[value - low], [high - value]], color=INK, elinewidth=0.9, zorder=4
+            )
+            axes.text(high + 2, y, percent(share.accuracy), va="center", fontsize=7.5)
+    axes.set(xlim=(0, 116), ylim=(len(names) - 0.5, -0.5))
+    axes.set_xticks([0, 25, 50, 75, 100], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+    axes.set_yticks(range(len(names)), [_short(name) for name in names], color=INK)
+    axes.grid(visible=False, axis="y")
+
+
+def _class_changes(
+    before: Sequence[Row], after: Sequence[Row], labels: Sequence[int]
+) -> dict[int, float]:
+    """Points that each class gains, over the images that both were measured on."""
+    old, new = survivors(before), survivors(after)
+    if old is None or new is None:
+        return {}
+    gains: dict[int, list[int]] = {}
+    for label, was, is_now in zip(labels, old, new, strict=False):
+        gains.setdefault(label, []).append(int(is_now) - int(was))
+    return {label: 100 * sum(found) / len(found) for label, found in gains.items()}
+
+
+def _draw_heat_maps(
+    names: Sequence[str],
+    classes: dict[int, str],
+    cases: Sequence[tuple[str, str]],
+    changes: Sequence[Sequence[dict[int, float]]],
+) -> str:
+    """One map a case below the other: a row a defence, a column a class."""
+    matplotlib = require("matplotlib", "evaluate")
+    patches = require("matplotlib.patches", "evaluate")
+    colors = matplotlib.colormaps["PuOr"]
+    most = max(10.0, *(abs(v) for panel in changes for row in panel for v in row.values()))
+    label_all = len(names) > 5
+    slanted = 0.12 + 0.06 * max(map(len, classes.values()))
+    height = 0.62 + 0.27 * len(names) + (slanted if label_all else slanted / len(cases))
+    width = 1.3 + 0.05 * max(len(_short(name)) for name in names) + 0.56 * max(4, len(classes))
+    figure, axes = _panels(len(cases), 1, (width, height))
+    for panel, (title, sense), rows in zip(axes, cases, changes, strict=True):
+        _title(panel, title, sense)
+        for y, row in enumerate(rows):
+            for x, label in enumerate(classes):
+                value = row.get(label)
+                shade = (0.95, 0.95, 0.94) if value is None else colors(0.5 + 0.5 * value / most)
+                box = patches.Rectangle(
+                    (x - 0.5, y - 0.5), 1, 1, facecolor=shade, edgecolor="white", linewidth=1.5
+                )
+                panel.add_patch(box)
+                dark = _luminance(shade) < 0.2
+                text = "–" if value is None else _signed(value)
+                color = "white" if dark else INK
+                panel.text(x, y, text, ha="center", va="center", fontsize=8, color=color)
+        panel.set(xlim=(-0.5, len(classes) - 0.5), ylim=(len(names) - 0.5, -0.5))
+        panel.set_yticks(range(len(names)), [_short(name) for name in names], color=INK)
+        labelled = label_all or panel is axes[-1]
+        labels = list(classes.values()) if labelled else [""] * len(classes)
+        panel.set_xticks(range(len(classes)), labels)
+        panel.tick_params(axis="x", labelrotation=40, labelcolor=INK, pad=1)
+        for text in panel.get_xticklabels():
+            text.set(ha="right", rotation_mode="anchor")
+        panel.grid(visible=False)
+        for spine in panel.spines.values():
+            spine.set_visible(False)
+    return _svg(figure, "Change of each class's accuracy by each defence, in percentage points")
+
+
+def _luminance(color: Sequence[float]) -> float:
+    """Relative luminance of an sRGB colour, with its curve taken as a power."""
+    weighted = zip((0.2126, 0.7152, 0.0722), color, strict=False)
+    return sum(weight * value**2.2 for weight, value in weighted)
+
+
+def _signed(points: float) -> str:
+    text = f"{points:+.0f}".replace("-", "−")
+    return "0" if text in ("+0", "−0") else text
+
+
+def attacks_at_bounds(record: Record, norm: str) -> list[str]:
+    """Return the attacks behind `accuracy_against_eps`, as people write them."""
+    rows = [r for r in record["rows"] if r["norm"] == norm and r["eps"] is not None]
+    return list(dict.fromkeys(attack_name(row["attack"]) for row in rows))

@@ -1,0 +1,577 @@
+"""Running an experiment: every defence against every attack, image by image."""
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from comdefend.atomic import atomic_write, make_folder
+from comdefend.attacks import ATTACKS, Expectation, perturb, with_stand_in
+from comdefend.classifiers import check_classifier, open_classifier
+from comdefend.data import ImageSet, load_image_set
+from comdefend.data.sources import batches
+from comdefend.defense import DefendedClassifier, is_random, load_defense
+from comdefend.defense.detection import auroc, detection_threshold, movement, roc_curve
+from comdefend.errors import InputError
+from comdefend.evaluation import record as records
+from comdefend.evaluation.code import code_statistics, random_signs
+from comdefend.evaluation.experiment import AttackPlan, DefensePlan, Experiment
+from comdefend.evaluation.panels import choose, make_panels
+from comdefend.evaluation.report import write_report
+from comdefend.evaluation.sanity import Left, check_attacks, check_clean, check_queries
+from comdefend.evaluation.tables import markdown_table
+from comdefend.inference import apply, device_of, fingerprint, images_at_once
+from comdefend.nn.purifier import ComDefend
+from comdefend.nn.zoo import load
+from comdefend.store import Store
+from comdefend.training.classifier import train_classifier
+from comdefend.training.measure import peak_signal_noise_ratio, round_to_8_bits
+from comdefend.training.purifier import train_purifier
+
+# Share of clean images that a detector may flag.
+FALSE_POSITIVES = 0.05
+# Bound that detection and the sanity checks take, or the nearest one that the experiment has.
+USUAL_EPS = 8
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, the number of finished steps and that of all steps."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A defence under evaluation.
+
+    Attributes:
+        plan: What it is.
+        purifier: None where there is no purifier.
+        classifier: Images in [0, 1] to logits; what an oblivious attacker attacks.
+        classifier_key: Fingerprint of the classifier.
+        key: Fingerprint of the whole.
+        draws: Draws to average over; 1 where nothing is random.
+    """
+
+    plan: DefensePlan
+    purifier: nn.Module | None
+    classifier: nn.Module
+    classifier_key: str
+    key: str
+    draws: int
+
+    def pipeline(self, stand_in: str = "identity") -> nn.Module:
+        """Return the whole pipeline, as an adaptive attacker and the user have it."""
+        if self.purifier is None:
+            return self.classifier
+        purifier = self.purifier
+        if stand_in != "identity":
+            assert isinstance(purifier, ComDefend)
+            purifier = with_stand_in(purifier, stand_in)
+        defended = DefendedClassifier(purifier, self.classifier).eval()
+        return Expectation(defended, self.draws) if self.draws > 1 else defended
+
+
+def run_experiment(
+    experiment: Experiment,
+    output: Path,
+    device: str = "cpu",
+    progress: Progress = lambda label, done, total: None,
+) -> dict[str, Any]:
+    """Run an experiment, and write ``record.json``, ``table.md`` and ``report.html``.
+
+    What is done already, in a run that was stopped, is not done again.
+
+    Args:
+        experiment: What to measure.
+        output: A folder; finished results are kept below it.
+        device: Where models run.
+        progress: Told of every step.
+
+    Returns:
+        The record.
+
+    Raises:
+        InputError: The classifier does not fit the data, or returns something else than logits.
+        DataMissingError: Data or weights are not there.
+        OutputError: The folder cannot be written.
+    """
+    make_folder(output)
+    evaluation = _Evaluation(experiment, output, device)
+    steps = list(evaluation.steps())
+    for done, (label, step) in enumerate(steps):
+        progress(label, done, len(steps))
+        step()
+    progress("done", len(steps), len(steps))
+    record = evaluation.record()
+    records.save_record(record, output / "record.json")
+    atomic_write(output / "table.md", markdown_table(record).encode())
+    # Images may not be ours to give away: they are in the report alone, which stays where it is.
+    write_report({**record, "panels": evaluation.panels()}, output / "report.html")
+    return record
+
+
+class _Evaluation:
+    """An experiment in progress."""
+
+    def __init__(self, experiment: Experiment, output: Path, device: str) -> None:
+        self.experiment, self.output, self.device = experiment, output, device
+        self.store = Store(output / "cells")
+        self.data = _sample(experiment)
+        self.images = self.data.images.float() / 255
+        self.labels = self.data.labels
+        self.data_key = self.data.fingerprint()
+        self.rows: list[dict[str, Any]] = []
+        self.checks: list[dict[str, Any]] = []
+        self.about: list[dict[str, Any]] = []
+        self.main = self._classifier(experiment.classifier)
+        self.subjects = [self._subject(plan) for plan in experiment.defenses]
+
+    def steps(self) -> Iterator[tuple[str, Callable[[], None]]]:
+        """Yield what there is to do, with a label each; later steps build on earlier ones."""
+        plan = self.experiment
+        for subject in self.subjects:
+            name = subject.plan.name
+            yield f"{name}: clean images", partial(self._clean, subject)
+            for attack, eps in _each(plan.oblivious):
+                label = f"{name}: {_title(attack, eps)}"
+                yield label, partial(self._oblivious, subject, attack, eps, False)
+                if subject.classifier_key != self.main[1]:
+                    step = partial(self._oblivious, subject, attack, eps, True)
+                    yield f"{label}, transfer", step
+            # From small bounds to large ones: what breaks within a small one is broken.
+            for attack, eps in sorted(_each(plan.adaptive), key=lambda pair: pair[1] or 0):
+                label = f"{name}: {_title(attack, eps)}, adaptive"
+                yield label, partial(self._adaptive, subject, attack, eps)
+            for attack, eps in _each(plan.query):
+                label = f"{name}: {_title(attack, eps)}, query"
+                yield label, partial(self._query, subject, attack, eps)
+            if subject.purifier is not None:
+                yield f"{name}: detection", partial(self._detection, subject)
+            if plan.checks:
+                yield f"{name}: sanity checks", partial(self._sanity, subject)
+
+    def record(self) -> dict[str, Any]:
+        """Return the record of everything measured."""
+        experiment, data = self.experiment, self.data
+        return {
+            "format": records.FORMAT,
+            "name": experiment.name,
+            "title": experiment.title,
+            "experiment": experiment.to_dict(),
+            "data": {
+                "source": experiment.data,
+                "split": "test",
+                "images": len(data),
+                "seed": experiment.seed,
+                "fingerprint": self.data_key,
+                "classes": list(data.classes),
+            },
+            "classifier": experiment.classifier,
+            "labels": self.labels.tolist(),
+            "seed": experiment.seed,
+            "device": self.device,
+            "threads": torch.get_num_threads(),
+            "versions": records.versions(),
+            "commit": records.commit(),
+            "seconds": round(sum(row["seconds"] for row in self.rows), 1),
+            "defenses": self.about,
+            "rows": self.rows,
+            "checks": self.checks,
+        }
+
+    def panels(self, count: int = 6) -> list[dict[str, Any]]:
+        """Return example images of the first learned purifier, or else the first of any kind."""
+        usual = _usual(self.experiment.oblivious)
+        shields = [s for s in self.subjects if s.purifier is not None]
+        if usual is None or not shields:
+            return []
+        subject = next((s for s in shields if isinstance(s.purifier, ComDefend)), shields[0])
+        assert subject.purifier is not None
+        found = self._attacked((subject.classifier, subject.classifier_key), *usual)
+        attacked = round_to_8_bits(found)
+        bare = apply(subject.classifier, attacked).argmax(1) == self.labels[: len(found)]
+        defended = self._verdicts(subject, attacked, torch.arange(len(found)))
+        chosen = choose(self.labels[: len(found)], bare, defended, count)
+        panels = make_panels(
+            subject.classifier, subject.purifier, self.images[chosen], attacked[chosen],
+            self.labels[chosen], self.data.classes, self.experiment.seed,
+        )  # fmt: skip
+        return [{"defense": subject.plan.name, **panel} for panel in panels]
+
+    def _classifier(self, spec: str) -> tuple[nn.Module, str]:
+        plan = self.experiment
+        own = spec == plan.classifier
+        classifier = open_classifier(
+            spec,
+            Path(plan.checkpoint) if own and plan.checkpoint else None,
+            plan.mean if own else None,
+            plan.std if own else None,
+        ).to(self.device)
+        few = slice(0, images_at_once(classifier, self.images))
+        check_classifier(classifier, self.images[few].to(self.device), self.labels[few])
+        return classifier, fingerprint(classifier)
+
+    def _subject(self, plan: DefensePlan) -> Subject:
+        classifier, classifier_key = self.main
+        if plan.train_classifier is not None:
+            folder = self.output / "trained" / _file_name(plan.name)
+            weights = folder / "classifier.safetensors"
+            if not weights.is_file():
+                train_classifier(plan.train_classifier, folder, "32")
+            classifier, classifier_key = self._classifier(str(weights))
+        elif plan.classifier is not None:
+            classifier, classifier_key = self._classifier(plan.classifier)
+        purifier: nn.Module | None = None
+        if plan.train_purifier is not None:
+            folder = self.output / "trained" / _file_name(plan.name)
+            weights = folder / "purifier.safetensors"
+            if not weights.is_file():
+                train_purifier(plan.train_purifier, folder, "32")
+            purifier = load(weights, self.device)
+        elif plan.purifier != "none":
+            purifier = load_defense(plan.purifier).to(self.device).eval()
+        draws = self.experiment.draws if purifier is not None and is_random(purifier) else 1
+        key = "none" if purifier is None else f"{plan.purifier} {fingerprint(purifier)} {draws}"
+        return Subject(plan, purifier, classifier, classifier_key, f"{key} {classifier_key}", draws)
+
+    def _clean(self, subject: Subject) -> None:
+        row = self._row(
+            subject, "clean", None, None, lambda: self._judged(subject, self.images), detail=""
+        )
+        purifier = subject.purifier
+        about: dict[str, Any] = {
+            "name": subject.plan.name,
+            "purifier": subject.plan.purifier,
+            "classifier": subject.plan.classifier or self.experiment.classifier,
+            "random": subject.draws > 1,
+            "psnr": None,
+            "bpp": None,
+            "code": None,
+            "detection": None,
+        }
+        if purifier is not None:
+            about["psnr"] = self.store.result(
+                {"what": "psnr", "of": subject.key, "data": self.data_key},
+                lambda: {"psnr": self._psnr(purifier)},
+            )["psnr"]
+        if isinstance(purifier, ComDefend):
+            about["bpp"] = purifier.config.bpp
+            about["code"] = self._code(subject, purifier)
+        self.about.append(about)
+        self._check(subject, check_clean(row["accuracy"], self.data.class_count))
+
+    def _oblivious(
+        self, subject: Subject, plan: AttackPlan, eps: float | None, transfer: bool
+    ) -> None:
+        def measure() -> dict[str, Any]:
+            source = self.main if transfer else (subject.classifier, subject.classifier_key)
+            found = self._attacked(source, plan, eps)
+            result = self._judged(subject, round_to_8_bits(found))
+            if subject.purifier is None:
+                raw = self._judged(subject, found)["correct"]
+                result["unrounded_accuracy"] = raw.count("1") / len(raw)
+            psnr = peak_signal_noise_ratio(round_to_8_bits(found), self.images[: len(found)])
+            return result | {"perturbation_psnr": psnr.item()}
+
+        threat = "transfer" if transfer else "oblivious"
+        detail = f"made on {self.experiment.classifier}" if transfer else ""
+        self._row(subject, threat, plan, eps, measure, detail)
+
+    def _adaptive(self, subject: Subject, plan: AttackPlan, eps: float | None) -> None:
+        count = plan.images or len(self.images)
+        known = [
+            row
+            for row in self.rows
+            if row["defense"] == subject.plan.name
+            and (row["threat"] == "clean" or (row["eps"] is not None and row["eps"] <= (eps or 0)))
+        ]
+
+        def measure() -> dict[str, Any]:
+            standing = torch.ones(count, dtype=torch.bool)
+            for row in known:
+                verdicts = _bools(row["correct"])[:count]
+                standing[: len(verdicts)] &= verdicts
+            return {"correct": _bits(self._attack_standing(subject, standing, plan, eps))}
+
+        names = ", ".join(self._stand_ins(subject, plan))
+        detail = f"for each image the worst of all rows above within this bound and of {names}"
+        before = "".join(row["correct"] for row in known)
+        self._row(subject, "adaptive", plan, eps, measure, detail, before)
+
+    def _query(self, subject: Subject, plan: AttackPlan, eps: float | None) -> None:
+        count = plan.images or len(self.images)
+
+        def measure() -> dict[str, Any]:
+            standing = _bools(self._judged(subject, self.images[:count])["correct"])
+            return {"correct": _bits(self._attack_standing(subject, standing, plan, eps))}
+
+        self._row(subject, "query", plan, eps, measure, "")
+
+    def _attack_standing(
+        self, subject: Subject, standing: Tensor, plan: AttackPlan, eps: float | None
+    ) -> Tensor:
+        """Attack the pipeline on the images that stand; return those that still do."""
+        standing = standing.clone()
+        for stand_in in self._stand_ins(subject, plan):
+            target = subject.pipeline(stand_in)
+            # Most images fall to a few steps; only the others are worth all of them.
+            steps = plan.steps or ATTACKS[plan.attack].steps
+            stages = [steps] if plan.attack != "pgd" or not steps or steps < 10 else [3, steps]
+            for stage in stages:
+                indices = standing.nonzero().flatten()
+                if len(indices):
+                    found = self._perturb(target, indices, plan.attack, eps, stage)
+                    verdicts = self._verdicts(subject, round_to_8_bits(found), indices)
+                    standing[indices] = verdicts
+        return standing
+
+    def _stand_ins(self, subject: Subject, plan: AttackPlan) -> tuple[str, ...]:
+        hidden = isinstance(subject.purifier, ComDefend)
+        gradient = ATTACKS[plan.attack].kind != "query"
+        return self.experiment.stand_ins if hidden and gradient else ("identity",)
+
+    def _attacked(
+        self, source: tuple[nn.Module, str], plan: AttackPlan, eps: float | None
+    ) -> Tensor:
+        """Return attacked images, not rounded: those of a classifier are made once."""
+        classifier, key = source
+        count = plan.images or len(self.images)
+        if ATTACKS[plan.attack].norm == "L2" and eps is not None:
+            # What such an attack finds does not depend on the bound that it is clipped to.
+            found, clean = self._attacked(source, plan, None), self.images[:count]
+            return found.clamp(clean - eps / 255, clean + eps / 255)
+        description = {
+            "what": "attacked", "on": key, "data": self.data_key, "attack": plan.attack,
+            "eps": eps, "steps": plan.steps, "images": count, "seed": self.experiment.seed,
+        }  # fmt: skip
+        indices = torch.arange(count)
+        return self.store.tensor(
+            description,
+            lambda: self._perturb(classifier, indices, plan.attack, eps, plan.steps),
+        )
+
+    def _perturb(
+        self, target: nn.Module, indices: Tensor, attack: str, eps: float | None, steps: int | None
+    ) -> Tensor:
+        """Return attacked images, not rounded, on the CPU."""
+        device, size = device_of(target), images_at_once(target, self.images)
+        found = []
+        for part in batches(len(indices), size):
+            images, labels = self.images[indices[part]], self.labels[indices[part]]
+            attacked = perturb(
+                target, images.to(device), labels.to(device), attack, eps, steps,
+                seed=self.experiment.seed, random=isinstance(target, Expectation), rounded=False,
+            )  # fmt: skip
+            found.append(attacked.cpu())
+        return torch.cat(found)
+
+    def _verdicts(self, subject: Subject, images: Tensor, indices: Tensor) -> Tensor:
+        logits = apply(subject.pipeline(), images, self.experiment.seed)
+        return logits.argmax(1) == self.labels[indices]
+
+    def _judged(self, subject: Subject, images: Tensor) -> dict[str, Any]:
+        return {"correct": _bits(self._verdicts(subject, images, torch.arange(len(images))))}
+
+    def _psnr(self, purifier: nn.Module) -> float:
+        purified = round_to_8_bits(apply(purifier, self.images, self.experiment.seed))
+        return peak_signal_noise_ratio(purified, self.images).item()
+
+    def _code(self, subject: Subject, purifier: ComDefend) -> dict[str, Any]:
+        """Return what the code does under the usual oblivious attack, and under chance."""
+        usual = _usual(self.experiment.oblivious)
+        seed = self.experiment.seed
+
+        def measure() -> dict[str, Any]:
+            changed: list[tuple[str, float, Tensor]] = []
+            source = (subject.classifier, subject.classifier_key)
+            for attack, eps in ((usual[0], e) for e in usual[0].eps) if usual else ():
+                found = round_to_8_bits(self._attacked(source, attack, eps))
+                changed.append((attack.attack, eps, found))
+                changed.append(("random", eps, random_signs(self.images[: len(found)], eps, seed)))
+            return code_statistics(purifier, self.images, changed)
+
+        key = {
+            "what": "code", "of": subject.key, "data": self.data_key, "seed": seed,
+            "attack": usual and [usual[0].attack, usual[0].steps, list(usual[0].eps)],
+        }  # fmt: skip
+        return self.store.result(key, measure)
+
+    def _detection(self, subject: Subject) -> None:
+        """Measure how well attacks are told from clean images by how far the prediction moves.
+
+        The threshold is set on the first half of the clean images, and measured on the second.
+        """
+        plan = _usual(self.experiment.oblivious)
+        assert subject.purifier is not None
+        if plan is None:
+            return
+        purifier, (attack, eps) = subject.purifier, plan
+
+        def measure() -> dict[str, Any]:
+            found = self._attacked((subject.classifier, subject.classifier_key), attack, eps)
+            scores = []
+            for images in (self.images, round_to_8_bits(found)):
+                purified = apply(purifier, images, self.experiment.seed)
+                before, after = (apply(subject.classifier, x) for x in (images, purified))
+                scores.append(movement(before, after))
+            clean, attacked = scores
+            half = len(clean) // 2
+            threshold = detection_threshold(clean[:half], FALSE_POSITIVES)
+            fpr, tpr = roc_curve(clean[half:], attacked[half:])
+            return {
+                "attack": attack.attack,
+                "eps": eps,
+                "threat": "oblivious",
+                "auroc": auroc(clean[half:], attacked[half:]),
+                "false_positive_rate": FALSE_POSITIVES,
+                "threshold": threshold,
+                "false_positives": (clean[half:] > threshold).float().mean().item(),
+                "detected": (attacked[half:] > threshold).float().mean().item(),
+                "fpr": [round(x, 4) for x in fpr.tolist()],
+                "tpr": [round(x, 4) for x in tpr.tolist()],
+            }
+
+        key = {
+            "what": "detection", "of": subject.key, "data": self.data_key, "attack": attack.attack,
+            "eps": eps, "steps": attack.steps, "seed": self.experiment.seed,
+        }  # fmt: skip
+        about = next(a for a in self.about if a["name"] == subject.plan.name)
+        about["detection"] = self.store.result(key, measure)
+
+    def _sanity(self, subject: Subject) -> None:
+        """Attack a few images in ways that must agree with each other."""
+        count = min(self.experiment.checks, len(self.images))
+        usual = _usual(self.experiment.adaptive)
+        eps = usual[1] if usual and usual[1] else USUAL_EPS
+
+        def alone(bound: float, steps: int) -> int:
+            plan = AttackPlan("pgd", (bound,), steps)
+            standing = _bools(self._judged(subject, self.images[:count])["correct"])
+            return int(self._attack_standing(subject, standing, plan, bound).sum())
+
+        def measure() -> dict[str, Any]:
+            plan = AttackPlan("pgd", (eps,), 20, count)
+            found = self._attacked((subject.classifier, subject.classifier_key), plan, eps)
+            oblivious = self._judged(subject, round_to_8_bits(found))["correct"]
+            return {
+                "images": count,
+                "eps": eps,
+                "unbounded": alone(255, 20),
+                "few": alone(eps, 5),
+                "many": alone(eps, 20),
+                "oblivious": oblivious.count("1"),
+            }
+
+        key = {
+            "what": "sanity", "of": subject.key, "data": self.data_key, "eps": eps,
+            "images": count, "stand_ins": list(self.experiment.stand_ins),
+            "seed": self.experiment.seed,
+        }  # fmt: skip
+        left = Left(**self.store.result(key, measure))
+        rows = [row for row in self.rows if row["defense"] == subject.plan.name]
+        for found in (*check_attacks(left), *check_queries(rows)):
+            self._check(subject, found)
+
+    def _check(self, subject: Subject, found: dict[str, Any]) -> None:
+        self.checks.append({**found, "name": f"{subject.plan.name}: {found['name']}"})
+
+    def _row(
+        self,
+        subject: Subject,
+        threat: str,
+        plan: AttackPlan | None,
+        eps: float | None,
+        measure: Callable[[], dict[str, Any]],
+        detail: str,
+        before: str = "",
+    ) -> dict[str, Any]:
+        attack = None if plan is None else ATTACKS[plan.attack]
+        steps = None if plan is None or attack is None else plan.steps or attack.steps
+        count = len(self.images) if plan is None else plan.images or len(self.images)
+        key = {
+            "what": "row", "of": subject.key, "main": self.main[1], "data": self.data_key,
+            "threat": threat, "attack": plan and plan.attack, "eps": eps, "steps": steps,
+            "images": count, "seed": self.experiment.seed, "detail": detail, "before": before,
+        }  # fmt: skip
+
+        def timed() -> dict[str, Any]:
+            started = time.perf_counter()
+            result = measure()
+            return result | {"seconds": round(time.perf_counter() - started, 2)}
+
+        result = self.store.result(key, timed)
+        hits = result["correct"].count("1")
+        row = {
+            "defense": subject.plan.name,
+            "threat": threat,
+            "attack": plan and plan.attack,
+            "norm": attack and attack.norm,
+            "eps": eps,
+            "steps": steps,
+            "detail": detail,
+            "images": count,
+            "accuracy": hits / count,
+            "interval": [round(x, 4) for x in records.wilson_interval(hits, count)],
+            "unrounded_accuracy": result.get("unrounded_accuracy"),
+            "perturbation_psnr": result.get("perturbation_psnr"),
+            "correct": result["correct"],
+            "seconds": result["seconds"],
+        }
+        self.rows.append(row)
+        return row
+
+
+def _sample(experiment: Experiment) -> ImageSet:
+    data = load_image_set(experiment.data, "test")
+    if experiment.images:
+        if experiment.images > len(data):
+            raise InputError(f"{experiment.data}: has {len(data)} images, not {experiment.images}")
+        data = data.sample(experiment.images, experiment.seed)
+    if side := experiment.crop:
+        height, width = data.images.shape[-2:]
+        if side > min(height, width):
+            raise InputError(f"crop: the images are {height}x{width}, {side} does not fit")
+        top, left = (height - side) // 2, (width - side) // 2
+        cut = data.images[..., top : top + side, left : left + side].contiguous()
+        data = ImageSet(cut, data.labels, data.classes)
+    return data
+
+
+def _each(plans: tuple[AttackPlan, ...]) -> Iterator[tuple[AttackPlan, float | None]]:
+    for plan in plans:
+        yield from ((plan, eps) for eps in plan.eps or (None,))
+
+
+def _usual(plans: tuple[AttackPlan, ...]) -> tuple[AttackPlan, float | None] | None:
+    """Return the iterative attack in Linf, or else the single step, nearest to the usual bound."""
+    bounded = [
+        (p, e) for p, e in _each(plans) if e is not None and ATTACKS[p.attack].norm == "Linf"
+    ]
+    return min(
+        bounded,
+        key=lambda pair: (abs((pair[1] or 0) - USUAL_EPS), pair[0].attack == "fgsm"),
+        default=None,
+    )
+
+
+def _file_name(name: str) -> str:
+    """A row's name as that of a folder, which leads nowhere else and is no other row's."""
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return f"{plain[:40]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _title(plan: AttackPlan, eps: float | None) -> str:
+    return plan.attack if eps is None else f"{plan.attack} {eps:g}/255"
+
+
+def _bits(correct: Tensor) -> str:
+    return "".join("1" if right else "0" for right in correct.tolist())
+
+
+def _bools(bits: str) -> Tensor:
+    return torch.tensor([bit == "1" for bit in bits], dtype=torch.bool)

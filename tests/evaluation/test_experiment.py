@@ -1,0 +1,82 @@
+import pytest
+
+from comdefend.errors import DataMissingError, InputError
+from comdefend.evaluation.experiment import (
+    AttackPlan,
+    DefensePlan,
+    build_experiment,
+    experiments,
+    load_experiment,
+    profiles_of,
+)
+
+PLAIN = {
+    "name": "x", "title": "X", "data": "mnist", "classifier": "fashion-mnist-small",
+    "defenses": ["none", "bits:3"],
+    "oblivious": [{"attack": "fgsm", "eps": [2, 8]}, {"attack": "deepfool"}],
+    "adaptive": [{"attack": "pgd", "eps": [8], "steps": 5}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", experiments())
+def test_shipped_experiments_are_sound(name):
+    assert "small" in profiles_of(name)
+    for profile in profiles_of(name):
+        experiment = load_experiment(name, profile)
+        assert experiment.name == f"{name}-{profile}"
+        # An oblivious figure has an adaptive one beside it at each bound.
+        bounds = {eps for plan in experiment.adaptive for eps in plan.eps}
+        assert {eps for plan in experiment.oblivious for eps in plan.eps} <= bounds
+
+
+def test_an_experiment_survives_the_way_through_its_record():
+    experiment = build_experiment(PLAIN, "test")
+    assert experiment.defenses == (DefensePlan("none", "none"), DefensePlan("bits:3", "bits:3"))
+    assert experiment.oblivious[0] == AttackPlan("fgsm", (2, 8))
+    assert build_experiment(experiment.to_dict(), "record") == experiment
+
+
+def test_rows_may_train_what_they_evaluate():
+    recipe = {"data": "mnist", "steps": 250, "network": {"phi": 0}}
+    row = {"name": "no noise", "train_purifier": recipe}
+    built = build_experiment({**PLAIN, "defenses": [row]}, "test")
+    assert built.defenses[0].train_purifier.network.phi == 0
+    assert build_experiment(built.to_dict(), "record") == built
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"adaptive": []}, "no oblivious figure stands alone"),
+        ({"defenses": []}, "defenses: name at least one"),
+        ({"defenses": ["none", "none"]}, "two rows of the same name"),
+        ({"defenses": [{"purifier": "x"}]}, "missing 1 required positional argument: 'name'"),
+        ({"defenses": [{"name": "a", "train_purifier": {"data": "mnist"}}]}, "argument: 'steps'"),
+        ({"oblivious": [{"attack": "magic", "eps": [8]}]}, "unknown attack 'magic'; known: fgsm"),
+        ({"oblivious": [{"attack": "fgsm"}]}, "'fgsm' needs eps"),
+        ({"oblivious": [{"attack": "fgsm", "eps": [0]}]}, "eps must be numbers above 0"),
+        ({"oblivious": [{"attack": "fgsm", "eps": ["8"]}]}, "eps must be numbers above 0"),
+        ({"oblivious": "fgsm"}, "oblivious must be a list"),
+        ({"oblivious": [{"attack": "fgsm", "eps": [8], "speed": 1}]}, r"unknown fields \['speed'"),
+        ({"adaptive": [{"attack": "cw"}]}, r"adaptive: attacks need a bound in Linf"),
+        ({"stand_ins": ["magic"]}, "unknown stand-ins"),
+        ({"stand_ins": []}, "stand_ins: name at least one"),
+        ({"images": -1}, "images must not be negative"),
+        ({"images": "many"}, "images must be of type int"),
+        ({"mean": [0.5]}, "mean and std: give both or neither"),
+        ({"speed": 1}, r"unknown fields \['speed'\]"),
+    ],
+)
+def test_bad_experiments_are_one_line(change, message):
+    with pytest.raises(InputError, match=message) as caught:
+        build_experiment({**PLAIN, **change}, "mine.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_experiments_and_profiles(tmp_path):
+    with pytest.raises(InputError, match="unknown experiment 'x'; shipped: cifar10"):
+        load_experiment("x")
+    with pytest.raises(DataMissingError, match="no such file"):
+        load_experiment(str(tmp_path / "x.yaml"))
+    with pytest.raises(InputError, match="no profile 'huge'; it has: small"):
+        load_experiment("cifar10", "huge")

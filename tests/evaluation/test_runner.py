@@ -1,0 +1,166 @@
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from comdefend.attacks import perturb
+from comdefend.demo.scenes import fashion_images
+from comdefend.errors import InputError
+from comdefend.evaluation import runner
+from comdefend.evaluation.experiment import build_experiment
+from comdefend.evaluation.record import load_record_file
+from comdefend.nn.config import PurifierConfig
+from comdefend.nn.purifier import ComDefend
+from comdefend.nn.zoo import load_classifier, save_weights
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Twenty shipped images as a folder of ten classes, and a small purifier."""
+    place = tmp_path_factory.mktemp("evaluation")
+    images, labels = fashion_images()
+    for label in range(10):
+        folder = place / "images" / "test" / f"{label}"
+        folder.mkdir(parents=True)
+        for index in (labels == label).nonzero().flatten()[:2].tolist():
+            Image.fromarray(images[index, 0].numpy()).save(folder / f"{index}.png")
+    torch.manual_seed(0)
+    config = PurifierConfig(1, encoder_widths=(4,), decoder_widths=(4,), code_maps=4)
+    save_weights(place / "tiny.safetensors", ComDefend(config), {})
+    return place
+
+
+def experiment(place, **changes):
+    plain = {
+        "name": "tiny", "title": "Tiny", "data": f"folder:{place / 'images'}",
+        "classifier": "fashion-mnist-small",
+        "defenses": ["none", "bits:3", "noise:0.05", str(place / "tiny.safetensors")],
+        "oblivious": [{"attack": "fgsm", "eps": [2, 8]}, {"attack": "deepfool"}],
+        "adaptive": [{"attack": "pgd", "eps": [2, 8], "steps": 4}],
+        "query": [{"attack": "square", "eps": [8], "steps": 10, "images": 4}],
+        "stand_ins": ["identity", "noisy"], "draws": 2, "checks": 4, "images": 16,
+    }  # fmt: skip
+    return build_experiment({**plain, **changes}, "test")
+
+
+@pytest.fixture(scope="module")
+def record(place):
+    return runner.run_experiment(experiment(place), place / "run")
+
+
+def rows(record, **wanted):
+    return [row for row in record["rows"] if all(row[k] == v for k, v in wanted.items())]
+
+
+def test_rows_are_what_the_attacks_say(place, record):
+    data = runner._sample(experiment(place))
+    images, classifier = data.images.float() / 255, load_classifier("fashion-mnist-small")
+    found = perturb(classifier, images, data.labels, "fgsm", 8)
+    with torch.no_grad():
+        right = classifier(found).argmax(1) == data.labels
+    (row,) = rows(record, defense="none", threat="oblivious", attack="fgsm", eps=8)
+    assert row["correct"] == "".join(str(int(r)) for r in right)
+    assert row["accuracy"] == right.float().mean().item()
+    assert row["interval"][0] <= row["accuracy"] <= row["interval"][1]
+    # Every value moves by 8/255, but for those that end at black or white.
+    assert 30 < row["perturbation_psnr"] < 36
+
+
+def test_the_adaptive_figure_is_the_worst_image_by_image(record):
+    for defense in ("none", "bits:3"):
+        below = rows(record, defense=defense, threat="clean")
+        below += [
+            r for r in rows(record, defense=defense) if r["threat"] == "oblivious" and r["eps"]
+        ]
+        (adaptive,) = rows(record, defense=defense, threat="adaptive", eps=8)
+        for row in below:
+            for worst, other in zip(adaptive["correct"], row["correct"], strict=True):
+                assert worst <= other
+    (small,) = rows(record, defense="none", threat="adaptive", eps=2)
+    (large,) = rows(record, defense="none", threat="adaptive", eps=8)
+    assert large["accuracy"] <= small["accuracy"]
+    assert large["accuracy"] < rows(record, defense="none", threat="clean")[0]["accuracy"]
+
+
+def test_the_record_says_what_was_done(place, record):
+    assert load_record_file(place / "run" / "record.json") == json.loads(json.dumps(record))
+    assert record["data"]["images"] == 16
+    assert len(record["labels"]) == 16
+    about = {defense["name"]: defense for defense in record["defenses"]}
+    assert about["none"]["psnr"] is None
+    assert about["bits:3"]["psnr"] > about[str(place / "tiny.safetensors")]["psnr"]
+    assert about["noise:0.05"]["random"]
+    code = about[str(place / "tiny.safetensors")]["code"]
+    assert {flip["change"] for flip in code["flips"]} == {"fgsm", "random"}
+    assert all(0 <= flip["share"] <= 1 for flip in code["flips"])
+    assert 0 <= about["bits:3"]["detection"]["auroc"] <= 1
+    names = [check["name"] for check in record["checks"]]
+    assert "none: adaptive is never weaker than oblivious" in names
+    report = (place / "run" / "report.html").read_text()
+    assert "fashion-mnist-small" in report
+    assert "| " in (place / "run" / "table.md").read_text()
+
+
+def test_what_is_done_is_not_done_again(place, record, monkeypatch):
+    def forbidden(*arguments, **options):
+        raise AssertionError("attacked again")
+
+    monkeypatch.setattr(runner, "perturb", forbidden)
+    again = runner.run_experiment(experiment(place), place / "run")
+    assert again["rows"] == record["rows"]
+    assert again["checks"] == record["checks"]
+
+
+def test_a_run_that_was_stopped_goes_on(place, record, tmp_path):
+    def stop(label, done, total):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runner.run_experiment(experiment(place), tmp_path, progress=stop)
+    resumed = runner.run_experiment(experiment(place), tmp_path)
+
+    def untimed(found):
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in found["rows"]]
+
+    assert untimed(resumed) == untimed(record)
+
+
+def test_a_damaged_result_is_computed_again(place, record):
+    for file in (place / "run" / "cells").glob("*.json"):
+        file.write_text("{")
+        break
+    again = runner.run_experiment(experiment(place), place / "run")
+    assert [r["correct"] for r in again["rows"]] == [r["correct"] for r in record["rows"]]
+
+
+def test_another_classifier_is_attacked_both_ways(place, tmp_path):
+    torch.manual_seed(1)
+    other = load_classifier("fashion-mnist-small")
+    with torch.no_grad():
+        other.head.weight += 0.3 * torch.randn_like(other.head.weight)
+    save_weights(tmp_path / "other.safetensors", other, {})
+    row = {"name": "other", "classifier": str(tmp_path / "other.safetensors")}
+    found = runner.run_experiment(
+        experiment(place, defenses=["none", row], query=[], checks=0), tmp_path / "run"
+    )
+    (transfer,) = rows(found, defense="other", threat="transfer", attack="fgsm", eps=8)
+    (direct,) = rows(found, defense="other", threat="oblivious", attack="fgsm", eps=8)
+    assert transfer["detail"] == "made on fashion-mnist-small"
+    assert transfer["accuracy"] > direct["accuracy"]
+    assert not rows(found, defense="none", threat="transfer")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": 999}, "has 20 images, not 999"),
+        ({"crop": 64}, "crop: the images are 28x28, 64 does not fit"),
+        ({"classifier": "cifar10-small"}, "images: have 1 channels, this classifier takes 3"),
+        ({"defenses": ["magic"]}, "unknown defence 'magic'"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(place, tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
+        runner.run_experiment(experiment(place, **change), tmp_path)
