@@ -138,7 +138,7 @@ def test_minimum_norm_attacks_break_all_with_little(fashion, few, attack):
 
 
 def test_rounding_and_clipping_undo_minimal_perturbations(fashion, batch):
-    model, (images, labels) = fashion.classifier, (x[8:16] for x in batch)
+    model, (images, labels) = fashion.classifier, (x[8:13] for x in batch)
     raw = perturb(model, images, labels, "deepfool", rounded=False)
     rounded = perturb(model, images, labels, "deepfool")
     clipped = perturb(model, images, labels, "deepfool", 2, rounded=False)

@@ -120,8 +120,8 @@ _FOOLBOX: dict[str, Callable[[Any, int], Any]] = {
         momentum=1.0, rel_stepsize=1 / steps, steps=steps, random_start=False
     ),
     "deepfool": lambda attacks, steps: attacks.L2DeepFoolAttack(steps=steps),
-    # With steps of 0.01, a hundred of them leave a tenth of the images without a result: black
-    # pixels lie far out in the space that is searched. The constant goes up to 1000.
+    # Steps of 0.01, the library's default, are too small for so few of them: black pixels lie far
+    # out in the space that is searched. The constant goes up to 1000.
     "cw": lambda attacks, steps: attacks.L2CarliniWagnerAttack(
         binary_search_steps=5, steps=steps, stepsize=0.1, initial_const=0.1
     ),

@@ -287,8 +287,7 @@ class _Evaluation:
         known = [
             row
             for row in self.rows
-            if row["defense"] == subject.plan.name
-            and (row["threat"] == "clean" or (row["eps"] is not None and row["eps"] <= (eps or 0)))
+            if row["defense"] == subject.plan.name and _within(row, plan.attack, eps)
         ]
 
         def measure() -> dict[str, Any]:
@@ -563,6 +562,18 @@ def _file_name(name: str) -> str:
     """A row's name as that of a folder, which leads nowhere else and is no other row's."""
     plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     return f"{plain[:40]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _within(row: dict[str, Any], attack: str, eps: float | None) -> bool:
+    """Whether who attacks within a bound could have done what this row did.
+
+    Of attacks without a bound only the same one: others may change images beyond recognition.
+    """
+    if row["threat"] == "clean":
+        return True
+    if eps is None or row["eps"] is None:
+        return eps == row["eps"] and row["attack"] == attack
+    return bool(row["eps"] <= eps)
 
 
 def _title(plan: AttackPlan, eps: float | None) -> str:

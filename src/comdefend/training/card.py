@@ -95,8 +95,6 @@ def purifier_card(record: dict[str, Any]) -> str:
         "ones in the code": f"{fidelity['ones']:.1%}",
         "versions": _joined(record["versions"]),
     }
-    if note := record.get("note"):
-        rows["note"] = note
     lines = ["# Purifier", "", *_table(rows)]
     lines += [
         "",
