@@ -12,7 +12,7 @@ from typing import Any
 
 import comdefend
 from comdefend.evaluation.record import load_record_file
-from comdefend.evaluation.tables import markdown_table
+from comdefend.evaluation.tables import markdown_table, percent
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ("README.md", "docs/noise.md", "docs/results.md", "docs/training.md")
@@ -109,7 +109,7 @@ def results_table(experiment: str, profile: str = "small") -> list[str]:
         f"{data['images']} images of `{data['source']}` (test, sample of seed {data['seed']}), "
         f"classifier `{record['classifier']}`, seed {record['seed']}, rounded to 8 bits. "
         f"{command}; the record is [{name}.json](records/{name}.json). "
-        f"{len(checks) - len(failed)} of {len(checks)} sanity checks hold"
+        f"{sum(c['passed'] is True for c in checks)} of {len(checks)} sanity checks hold"
         + (":" if failed else "."),
     ]
     for check in failed:
@@ -139,7 +139,7 @@ def noise_table() -> list[str]:
             row = next(
                 r for r in rows if (r["threat"], r["attack"], r["eps"]) == (threat, attack, eps)
             )
-            return f"{row['accuracy']:.0%}"
+            return percent(row["accuracy"])
 
         cells = [
             about["name"].removeprefix("phi "),
@@ -154,6 +154,15 @@ def noise_table() -> list[str]:
             share("adaptive", "pgd"),
         ]
         lines.append(f"| {' | '.join(cells)} |")
+    data, failed = record["data"], [c for c in record["checks"] if c["passed"] is False]
+    lines += [
+        "",
+        f"{data['images']} test images of `{data['source']}`, classifier `{record['classifier']}`, "
+        f"seed {record['seed']}; the record is [noise-small.json](records/noise-small.json), made "
+        "by `comdefend reproduce noise`.",
+    ]
+    for check in failed:
+        lines += ["", f"- does not hold: {check['name']} ({check['detail']})"]
     return lines
 
 

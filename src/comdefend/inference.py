@@ -5,6 +5,7 @@ import hashlib
 import torch
 from torch import Tensor, nn
 
+from comdefend.attacks.adaptive import Expectation
 from comdefend.data.sources import batches
 from comdefend.nn.purifier import ComDefend
 
@@ -20,6 +21,8 @@ def images_at_once(model: nn.Module, images: Tensor) -> int:
     purifies = any(isinstance(part, ComDefend) for part in model.modules())
     pixels = PURIFIER_PIXELS if purifies else CLASSIFIER_PIXELS
     pixels *= 1 if device_of(model).type == "cpu" else GPU_FACTOR
+    # Every draw of an expectation holds a graph of its own.
+    pixels //= model.draws if isinstance(model, Expectation) else 1
     return max(1, pixels // images[0, 0].numel())
 
 

@@ -38,7 +38,7 @@ def parse(text: str, where: str) -> dict[str, Any]:
     """
     try:
         values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{where}: not readable as YAML ({_line(error)})") from error
     return mapping(values, where)
 
@@ -90,7 +90,7 @@ def check_types(settings: Any) -> None:
         # To Python True is an integer; to a reader of settings it is not.
         mistaken = isinstance(value, bool) and name != "bool"
         if wanted and (mistaken or not isinstance(value, wanted)):
-            raise InputError(f"{field.name} must be of type {name}, not {value!r}")
+            raise InputError(f"{field.name} must be of type {name}, not {repr(value)[:80]}")
     if hasattr(settings, "seed") and not 0 <= settings.seed < MAX_SEED:
         raise InputError(f"seed must be from 0 to {MAX_SEED - 1}: {settings.seed}")
 

@@ -17,7 +17,7 @@ def test_wilson_interval_against_published_values():
 
 
 def test_records_come_back_as_they_were(tmp_path):
-    record = {"format": FORMAT, "rows": [{"accuracy": 0.5}]}
+    record = {"format": FORMAT, "data": {}, "rows": [{"accuracy": 0.5}]}
     save_record(record, tmp_path / "record.json")
     assert load_record_file(tmp_path / "record.json") == record
 

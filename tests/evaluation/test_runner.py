@@ -157,6 +157,8 @@ def test_another_classifier_is_attacked_both_ways(place, tmp_path):
     [
         ({"images": 999}, "has 20 images, not 999"),
         ({"crop": 64}, "crop: the images are 28x28, 64 does not fit"),
+        ({"adaptive": [{"attack": "pgd", "eps": [8], "images": 17}]}, "pgd: 17 images of a sample"),
+        ({"defenses": ["rgb-12bpp"]}, "rgb-12bpp: images: have 1 channels"),
         ({"classifier": "cifar10-small"}, "images: have 1 channels, this classifier takes 3"),
         ({"defenses": ["magic"]}, "unknown defence 'magic'"),
     ],

@@ -1,8 +1,14 @@
-import pytest
-
 from comdefend.evaluation.sanity import Left, check_attacks, check_clean, check_queries
 
-SOUND = {"images": 32, "eps": 8, "unbounded": 0, "few": 5, "many": 3, "oblivious": 20}
+SOUND = {
+    "images": 32,
+    "eps": 8,
+    "unbounded": 0,
+    "few": 5,
+    "many": 3,
+    "oblivious": 20,
+    "standing": "",
+}
 
 
 def passed(**changes):
@@ -21,28 +27,24 @@ def test_what_does_not_hold_is_said():
     assert "adaptive leaves 3 of 32 images, oblivious 2" in details[2]
 
 
-@pytest.mark.parametrize(
-    ("query", "gradient", "expected"), [("0011", "0001", True), ("0001", "0011", False)]
-)
-def test_queries_against_gradients(query, gradient, expected):
-    rows = [
-        {"threat": "adaptive", "attack": "pgd", "eps": 8, "images": 4, "correct": gradient},
-        {"threat": "query", "attack": "square", "eps": 8, "images": 4, "correct": query},
-    ]
-    assert [check["passed"] for check in check_queries(rows)] == [expected]
+def queried(query, standing, eps=8, images=4):
+    row = {"threat": "query", "attack": "square", "eps": 8, "images": len(query), "correct": query}
+    left = Left(**{**SOUND, "images": images, "standing": standing, "eps": eps})
+    return [check["passed"] for check in check_queries([row], left)]
+
+
+def test_queries_against_gradients():
+    assert queried("0011", "0001") == [True]
+    assert queried("0001", "0011") == [False]
     # Another bound is another question.
-    rows[0]["eps"] = 2
-    assert [check["passed"] for check in check_queries(rows)] == [None]
-
-
-def test_only_the_images_of_both_are_compared():
-    rows = [
-        {"threat": "adaptive", "attack": "pgd", "eps": 8, "images": 4, "correct": "0111"},
-        {"threat": "query", "attack": "square", "eps": 8, "images": 2, "correct": "01"},
-    ]
-    assert check_queries(rows)[0]["passed"] is True
+    assert queried("0001", "0011", eps=2) == [None]
+    # Only the images of both are compared.
+    assert queried("01", "0111") == [True]
+    assert queried("00110000", "0111") == [False]
 
 
 def test_guessing():
-    assert check_clean(0.9, 10)["passed"] is True
-    assert check_clean(0.12, 10)["passed"] is False
+    assert check_clean(90, 100, 10)["passed"] is True
+    assert check_clean(12, 100, 10)["passed"] is False
+    assert check_clean(99, 100, 2)["passed"] is True
+    assert check_clean(50, 100, 2)["passed"] is False

@@ -13,17 +13,26 @@ from torch import Tensor, nn
 from comdefend.errors import InputError, InputTypeError
 from comdefend.nn.purifier import ComDefend
 
+# Draws that "noisy" averages in one pass.
+_NOISE_DRAWS = 20
+
 
 def _sigmoid_slope(logits: Tensor) -> Tensor:
     # Not s * (1 - s): from z = 17 on, 1 - s is 0 in float32.
     return torch.sigmoid(logits) * torch.sigmoid(-logits)
 
 
+def _expected_slope(logits: Tensor, phi: float) -> Tensor:
+    # The gradient is linear in the slope: averaging slopes averages gradients, in a single pass.
+    draws = (_sigmoid_slope(logits - phi * torch.randn_like(logits)) for _ in range(_NOISE_DRAWS))
+    return sum(draws, torch.zeros_like(logits)) / _NOISE_DRAWS
+
+
 _SLOPES: dict[str, Callable[[Tensor, float], Tensor]] = {
     "sigmoid-1": lambda logits, phi: _sigmoid_slope(logits),
     "sigmoid-10": lambda logits, phi: _sigmoid_slope(logits / 10),
     "sigmoid-100": lambda logits, phi: _sigmoid_slope(logits / 100),
-    "noisy": lambda logits, phi: _sigmoid_slope(logits - phi * torch.randn_like(logits)),
+    "noisy": lambda logits, phi: _expected_slope(logits, phi),
 }
 """Name -> slope at the logits, given them and the phi of the purifier's training."""
 
@@ -39,8 +48,8 @@ d to d times a factor of each logit z:
   T * s(z/T). Counts bits by how near they are to flipping. Times T, so that the factor is 1/4 at
   the threshold whatever T is: s(z/T) itself would make gradients smaller with T, which matters
   not to attacks that take signs, but to DeepFool and C&W.
-- ``noisy``: s(z - n) * s(n - z), the derivative of the code of training, with n ~ N(0, phi^2) drawn
-  anew in every pass from torch's global generator. `Expectation` averages it over draws.
+- ``noisy``: the expectation of s(z - n) * s(n - z), the derivative of the code of training, over
+  n ~ N(0, phi^2): the mean of 20 draws, new ones in every pass, from torch's global generator.
 
 The factor falls as exp(-|z|/T) and underflows to 0 in float32 near |z| = 100 T. The noise of
 training pushes |z| outwards; in the shipped weights most are above 100. At T = 1 such a bit does
@@ -48,7 +57,7 @@ not count at all, and the few near the threshold are left; a pixel that reaches 
 gradient 0, and attacks that take signs do not change it. An attack that fails so has met a poor
 stand-in, no defence: try several, and believe the strongest. At T = 10 no bit below 1000 is lost,
 though those above 100 count little; at T = 100 nearly all count. With growing T the factor becomes
-1/4 everywhere, which is the identity again. ``noisy`` is as narrow as T = 1 in every single pass;
+1/4 everywhere, which is the identity again. ``noisy`` is as narrow as T = 1 in a single draw;
 averaged over draws it is about 3 phi wide.
 """
 

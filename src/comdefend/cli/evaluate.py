@@ -86,7 +86,7 @@ def evaluate(
     query: list[dict[str, Any]] = []
     for spec in attack or ["fgsm", "pgd"]:
         name, _, steps = spec.partition(":")
-        if steps and not steps.isdigit():
+        if steps and not steps.isdecimal():
             raise InputError(f"attack '{spec}': steps must be a number, as in {name}:10")
         plan: dict[str, Any] = {"attack": name, "steps": int(steps) if steps else None}
         # An unknown name passes here; the experiment says what is known.

@@ -1,6 +1,7 @@
 """Experiments: everything that decides what an evaluation measures, as data."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -38,8 +39,11 @@ class AttackPlan:
         if not self.eps and ATTACKS[self.attack].norm == "Linf":
             raise InputError(f"attack '{self.attack}' needs eps, in units of 1/255")
         for eps in self.eps:
-            if isinstance(eps, bool) or not isinstance(eps, int | float) or not 0 < eps <= 255:
-                raise InputError(f"eps must be numbers above 0 and at most 255, not {eps!r}")
+            # Images are rounded to 8 bits: half a step would be rounded up or away.
+            if isinstance(eps, bool) or not isinstance(eps, int | float) or eps != int(eps):
+                raise InputError(f"eps must be whole numbers of 1/255, not {eps!r}")
+            if not 0 < eps <= 255:
+                raise InputError(f"eps must be above 0 and at most 255, not {eps!r}")
         for name in ("steps", "images"):
             if getattr(self, name) is not None:
                 settings.check_positive(self, name)
@@ -66,6 +70,9 @@ class DefensePlan:
 
     def __post_init__(self) -> None:
         settings.check_types(self)
+        bare = (self.purifier, self.classifier, self.train_purifier, self.train_classifier)
+        if self.name == "none" and bare != ("none", None, None, None):
+            raise InputError("a row named 'none' must be the bare classifier")
         if self.train_purifier and self.purifier != "none":
             raise InputError(f"{self.name}: give purifier or train_purifier, not both")
         if self.train_classifier and self.classifier:
@@ -133,8 +140,18 @@ class Experiment:
             raise InputError("stand_ins: name at least one")
         if not self.adaptive:
             raise InputError("adaptive: name at least one attack; no oblivious figure stands alone")
+        if wrong := [p.attack for p in self.query if ATTACKS[p.attack].kind != "query"]:
+            raise InputError(f"query: attacks must be without gradients, not {wrong}")
         if (self.mean is None) != (self.std is None):
             raise InputError("mean and std: give both or neither")
+        for name in ("mean", "std"):
+            values = getattr(self, name) or ()
+            if not isinstance(values, tuple) or not all(
+                isinstance(value, int | float) for value in values
+            ):
+                raise InputError(f"{name} must be a list of numbers")
+        if re.search(r"[/\\]|^\.", self.name):
+            raise InputError(f"name must be that of a folder, not a path: {self.name!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the experiment as plain JSON types."""
@@ -152,7 +169,8 @@ def load_experiment(name: str, profile: str = "small") -> Experiment:
 
     Args:
         name: A name of `experiments`, or a path that ends in ``.yaml``.
-        profile: ``small`` fits a machine with two cores, ``full`` wants a GPU.
+        profile: ``small`` fits a machine with two cores, ``full`` wants a GPU; of no meaning for
+            a file without profiles.
 
     Raises:
         InputError: No such experiment or profile, or a bad field.
@@ -160,10 +178,12 @@ def load_experiment(name: str, profile: str = "small") -> Experiment:
     """
     values, where = _read(name)
     profiles = settings.mapping(values.pop("profiles", {}), f"{where}: profiles")
+    stem = where.rpartition("/")[2].rpartition(".")[0]
+    if not profiles:
+        return build_experiment({"name": stem, **values}, where)
     if profile not in profiles:
         raise InputError(f"{where}: has no profile '{profile}'; it has: {', '.join(profiles)}")
     values |= settings.mapping(profiles[profile] or {}, f"{where}: profile {profile}")
-    stem = where.rpartition("/")[2].rpartition(".")[0]
     return build_experiment({"name": f"{stem}-{profile}", **values}, where)
 
 
@@ -213,7 +233,7 @@ def _defense(value: Any, where: str) -> DefensePlan:
     fields = settings.mapping(value, where)
     for name, kind in (("train_purifier", "purifier"), ("train_classifier", "classifier")):
         if fields.get(name) is not None:
-            recipe = {"kind": kind, **settings.mapping(fields[name], f"{where}: {name}")}
+            recipe = {**settings.mapping(fields[name], f"{where}: {name}"), "kind": kind}
             fields[name] = build_recipe(recipe, f"{where}: {name}")
     return settings.build(DefensePlan, fields, where)
 

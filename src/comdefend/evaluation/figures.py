@@ -215,7 +215,7 @@ def detection_roc(record: Record) -> str | None:
             marker = style.pop("marker")
             panel.plot(detection["fpr"], detection["tpr"], **style)
             panel.plot(
-                detection["false_positive_rate"],
+                detection["false_positives"],
                 detection["detected"],
                 marker=marker,
                 markersize=6,

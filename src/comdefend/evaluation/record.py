@@ -51,13 +51,15 @@ def load_record_file(path: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a record ({error})") from error
-    if not isinstance(record, dict) or "format" not in record or "rows" not in record:
+    if not isinstance(record, dict) or "format" not in record:
         raise InputError(f"{path}: not a record of an evaluation")
     if record["format"] != FORMAT:
         raise InputError(
             f"{path}: a record of format {record['format']!r}, this comdefend reads {FORMAT}; "
             "run the evaluation again"
         )
+    if not isinstance(record.get("rows"), list) or not isinstance(record.get("data"), dict):
+        raise InputError(f"{path}: not a record of an evaluation")
     return record
 
 

@@ -1,10 +1,10 @@
 """Running an experiment: every defence against every attack, image by image."""
 
+import dataclasses
 import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from comdefend.data import ImageSet, load_image_set
 from comdefend.data.sources import batches
 from comdefend.defense import DefendedClassifier, is_random, load_defense
 from comdefend.defense.detection import auroc, detection_threshold, movement, roc_curve
-from comdefend.errors import InputError
+from comdefend.errors import InputError, InputTypeError
 from comdefend.evaluation import record as records
 from comdefend.evaluation.code import code_statistics, random_signs
 from comdefend.evaluation.experiment import AttackPlan, DefensePlan, Experiment
@@ -27,13 +27,13 @@ from comdefend.evaluation.panels import choose, make_panels
 from comdefend.evaluation.report import write_report
 from comdefend.evaluation.sanity import Left, check_attacks, check_clean, check_queries
 from comdefend.evaluation.tables import markdown_table
+from comdefend.extras import require_extra
 from comdefend.inference import apply, device_of, fingerprint, images_at_once
 from comdefend.nn.purifier import ComDefend
 from comdefend.nn.zoo import load
 from comdefend.store import Store
-from comdefend.training.classifier import train_classifier
 from comdefend.training.measure import peak_signal_noise_ratio, round_to_8_bits
-from comdefend.training.purifier import train_purifier
+from comdefend.training.recipe import ClassifierRecipe, PurifierRecipe
 
 # Share of clean images that a detector may flag.
 FALSE_POSITIVES = 0.05
@@ -44,7 +44,7 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, the number of finished steps and that of all steps."""
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Subject:
     """A defence under evaluation.
 
@@ -120,7 +120,7 @@ class _Evaluation:
 
     def __init__(self, experiment: Experiment, output: Path, device: str) -> None:
         self.experiment, self.output, self.device = experiment, output, device
-        self.store = Store(output / "cells")
+        self.store = Store(output / "cells", {"versions": records.versions(), "device": device})
         self.data = _sample(experiment)
         self.images = self.data.images.float() / 255
         self.labels = self.data.labels
@@ -143,13 +143,15 @@ class _Evaluation:
                 if subject.classifier_key != self.main[1]:
                     step = partial(self._oblivious, subject, attack, eps, True)
                     yield f"{label}, transfer", step
+            for attack, eps in _each(plan.query):
+                # HopSkipJump walks along a boundary, which a random defence does not have.
+                if subject.draws == 1 or attack.attack != "hopskipjump":
+                    label = f"{name}: {_title(attack, eps)}, query"
+                    yield label, partial(self._query, subject, attack, eps)
             # From small bounds to large ones: what breaks within a small one is broken.
             for attack, eps in sorted(_each(plan.adaptive), key=lambda pair: pair[1] or 0):
                 label = f"{name}: {_title(attack, eps)}, adaptive"
                 yield label, partial(self._adaptive, subject, attack, eps)
-            for attack, eps in _each(plan.query):
-                label = f"{name}: {_title(attack, eps)}, query"
-                yield label, partial(self._query, subject, attack, eps)
             if subject.purifier is not None:
                 yield f"{name}: detection", partial(self._detection, subject)
             if plan.checks:
@@ -213,31 +215,56 @@ class _Evaluation:
             plan.std if own else None,
         ).to(self.device)
         few = slice(0, images_at_once(classifier, self.images))
-        check_classifier(classifier, self.images[few].to(self.device), self.labels[few])
-        return classifier, fingerprint(classifier)
+        images, labels = self.images[few].to(self.device), self.labels[few]
+        classes = check_classifier(classifier, images, labels)
+        if self.labels.max() >= classes:
+            raise InputError(
+                f"{spec}: has {classes} classes, the data has labels up to {self.labels.max()}"
+            )
+        # A user's classifier may compute something else with the same weights than it did before.
+        answers = (apply(classifier, self.images[few]) * 100).round().int()
+        digest = hashlib.sha256(answers.numpy().tobytes()).hexdigest()
+        return classifier, f"{fingerprint(classifier)} {digest}"
 
     def _subject(self, plan: DefensePlan) -> Subject:
         classifier, classifier_key = self.main
         if plan.train_classifier is not None:
-            folder = self.output / "trained" / _file_name(plan.name)
-            weights = folder / "classifier.safetensors"
-            if not weights.is_file():
-                train_classifier(plan.train_classifier, folder, "32")
+            weights = self._trained(plan.name, plan.train_classifier)
             classifier, classifier_key = self._classifier(str(weights))
         elif plan.classifier is not None:
             classifier, classifier_key = self._classifier(plan.classifier)
         purifier: nn.Module | None = None
         if plan.train_purifier is not None:
-            folder = self.output / "trained" / _file_name(plan.name)
-            weights = folder / "purifier.safetensors"
-            if not weights.is_file():
-                train_purifier(plan.train_purifier, folder, "32")
-            purifier = load(weights, self.device)
+            purifier = load(self._trained(plan.name, plan.train_purifier), self.device)
         elif plan.purifier != "none":
             purifier = load_defense(plan.purifier).to(self.device).eval()
+        if purifier is not None:
+            try:
+                apply(purifier, self.images[:1])
+            except (InputError, InputTypeError) as error:
+                raise InputError(f"{plan.name}: {error}") from error
         draws = self.experiment.draws if purifier is not None and is_random(purifier) else 1
         key = "none" if purifier is None else f"{plan.purifier} {fingerprint(purifier)} {draws}"
         return Subject(plan, purifier, classifier, classifier_key, f"{key} {classifier_key}", draws)
+
+    def _trained(self, name: str, recipe: PurifierRecipe | ClassifierRecipe) -> Path:
+        """Return weights trained by a recipe, in this folder, once."""
+        require_extra("train")
+        from comdefend.training.classifier import train_classifier
+        from comdefend.training.purifier import train_purifier
+        from comdefend.training.run import open_run
+
+        folder = self.output / "trained" / _file_name(name)
+        kind = "purifier" if isinstance(recipe, PurifierRecipe) else "classifier"
+        weights = folder / f"{kind}.safetensors"
+        # Refuses a folder that holds what another recipe made.
+        open_run(folder, recipe)
+        if not weights.is_file():
+            if isinstance(recipe, PurifierRecipe):
+                train_purifier(recipe, folder, "32")
+            else:
+                train_classifier(recipe, folder, "32")
+        return weights
 
     def _clean(self, subject: Subject) -> None:
         row = self._row(
@@ -246,9 +273,11 @@ class _Evaluation:
         purifier = subject.purifier
         about: dict[str, Any] = {
             "name": subject.plan.name,
-            "purifier": subject.plan.purifier,
-            "classifier": subject.plan.classifier or self.experiment.classifier,
-            "random": subject.draws > 1,
+            "purifier": "trained here" if subject.plan.train_purifier else subject.plan.purifier,
+            "classifier": "trained here"
+            if subject.plan.train_classifier
+            else subject.plan.classifier or self.experiment.classifier,
+            "random": purifier is not None and is_random(purifier),
             "psnr": None,
             "bpp": None,
             "code": None,
@@ -256,14 +285,20 @@ class _Evaluation:
         }
         if purifier is not None:
             about["psnr"] = self.store.result(
-                {"what": "psnr", "of": subject.key, "data": self.data_key},
+                {
+                    "what": "psnr",
+                    "of": subject.key,
+                    "data": self.data_key,
+                    "seed": self.experiment.seed,
+                },
                 lambda: {"psnr": self._psnr(purifier)},
             )["psnr"]
         if isinstance(purifier, ComDefend):
             about["bpp"] = purifier.config.bpp
             about["code"] = self._code(subject, purifier)
         self.about.append(about)
-        self._check(subject, check_clean(row["accuracy"], self.data.class_count))
+        hits = row["correct"].count("1")
+        self._check(subject, check_clean(hits, row["images"], self.data.class_count))
 
     def _oblivious(
         self, subject: Subject, plan: AttackPlan, eps: float | None, transfer: bool
@@ -358,19 +393,32 @@ class _Evaluation:
         self, target: nn.Module, indices: Tensor, attack: str, eps: float | None, steps: int | None
     ) -> Tensor:
         """Return attacked images, not rounded, on the CPU."""
+        random = isinstance(target, Expectation)
+        if random and attack == "autoattack":
+            # Its version for random models averages by itself.
+            target = target.model
         device, size = device_of(target), images_at_once(target, self.images)
         found = []
         for part in batches(len(indices), size):
             images, labels = self.images[indices[part]], self.labels[indices[part]]
             attacked = perturb(
                 target, images.to(device), labels.to(device), attack, eps, steps,
-                seed=self.experiment.seed, random=isinstance(target, Expectation), rounded=False,
+                seed=self.experiment.seed, random=random, rounded=False,
             )  # fmt: skip
             found.append(attacked.cpu())
         return torch.cat(found)
 
     def _verdicts(self, subject: Subject, images: Tensor, indices: Tensor) -> Tensor:
-        logits = apply(subject.pipeline(), images, self.experiment.seed)
+        # Not the seed of the attack, which would otherwise know what is drawn here.
+        seed = self.experiment.seed + 1
+        if subject.draws == 1:
+            logits = apply(subject.pipeline(), images, seed)
+        else:
+            # Always the whole sample, so that an image meets the same draws in every verdict, and
+            # is not given up for the worst of many.
+            whole = self.images.clone()
+            whole[indices] = images
+            logits = apply(subject.pipeline(), whole, seed)[indices]
         return logits.argmax(1) == self.labels[indices]
 
     def _judged(self, subject: Subject, images: Tensor) -> dict[str, Any]:
@@ -396,7 +444,7 @@ class _Evaluation:
 
         key = {
             "what": "code", "of": subject.key, "data": self.data_key, "seed": seed,
-            "attack": usual and [usual[0].attack, usual[0].steps, list(usual[0].eps)],
+            "attack": usual and dataclasses.asdict(usual[0]),
         }  # fmt: skip
         return self.store.result(key, measure)
 
@@ -419,7 +467,7 @@ class _Evaluation:
                 before, after = (apply(subject.classifier, x) for x in (images, purified))
                 scores.append(movement(before, after))
             clean, attacked = scores
-            half = len(clean) // 2
+            half = len(attacked) // 2
             threshold = detection_threshold(clean[:half], FALSE_POSITIVES)
             fpr, tpr = roc_curve(clean[half:], attacked[half:])
             return {
@@ -436,8 +484,8 @@ class _Evaluation:
             }
 
         key = {
-            "what": "detection", "of": subject.key, "data": self.data_key, "attack": attack.attack,
-            "eps": eps, "steps": attack.steps, "seed": self.experiment.seed,
+            "what": "detection", "of": subject.key, "data": self.data_key, "eps": eps,
+            "attack": dataclasses.asdict(attack), "seed": self.experiment.seed,
         }  # fmt: skip
         about = next(a for a in self.about if a["name"] == subject.plan.name)
         about["detection"] = self.store.result(key, measure)
@@ -448,22 +496,25 @@ class _Evaluation:
         usual = _usual(self.experiment.adaptive)
         eps = usual[1] if usual and usual[1] else USUAL_EPS
 
-        def alone(bound: float, steps: int) -> int:
+        def alone(bound: float, steps: int) -> Tensor:
             plan = AttackPlan("pgd", (bound,), steps)
             standing = _bools(self._judged(subject, self.images[:count])["correct"])
-            return int(self._attack_standing(subject, standing, plan, bound).sum())
+            return self._attack_standing(subject, standing, plan, bound)
 
         def measure() -> dict[str, Any]:
             plan = AttackPlan("pgd", (eps,), 20, count)
             found = self._attacked((subject.classifier, subject.classifier_key), plan, eps)
-            oblivious = self._judged(subject, round_to_8_bits(found))["correct"]
+            oblivious = _bools(self._judged(subject, round_to_8_bits(found))["correct"])
+            oblivious &= _bools(self._judged(subject, self.images[:count])["correct"])
+            standing = alone(eps, 20)
             return {
                 "images": count,
                 "eps": eps,
-                "unbounded": alone(255, 20),
-                "few": alone(eps, 5),
-                "many": alone(eps, 20),
-                "oblivious": oblivious.count("1"),
+                "unbounded": int(alone(255, 20).sum()),
+                "few": int(alone(eps, 5).sum()),
+                "many": int(standing.sum()),
+                "oblivious": int(oblivious.sum()),
+                "standing": _bits(standing),
             }
 
         key = {
@@ -473,7 +524,7 @@ class _Evaluation:
         }  # fmt: skip
         left = Left(**self.store.result(key, measure))
         rows = [row for row in self.rows if row["defense"] == subject.plan.name]
-        for found in (*check_attacks(left), *check_queries(rows)):
+        for found in (*check_attacks(left), *check_queries(rows, left)):
             self._check(subject, found)
 
     def _check(self, subject: Subject, found: dict[str, Any]) -> None:
@@ -490,7 +541,8 @@ class _Evaluation:
         before: str = "",
     ) -> dict[str, Any]:
         attack = None if plan is None else ATTACKS[plan.attack]
-        steps = None if plan is None or attack is None else plan.steps or attack.steps
+        # An attack without steps of its own takes none, whatever was asked for.
+        steps = attack and attack.steps and ((plan and plan.steps) or attack.steps)
         count = len(self.images) if plan is None else plan.images or len(self.images)
         key = {
             "what": "row", "of": subject.key, "main": self.main[1], "data": self.data_key,
@@ -509,7 +561,8 @@ class _Evaluation:
             "defense": subject.plan.name,
             "threat": threat,
             "attack": plan and plan.attack,
-            "norm": attack and attack.norm,
+            # A bound is one on every value, also for attacks that look for the smallest change.
+            "norm": "Linf" if eps is not None else attack and attack.norm,
             "eps": eps,
             "steps": steps,
             "detail": detail,
@@ -527,10 +580,13 @@ class _Evaluation:
 
 def _sample(experiment: Experiment) -> ImageSet:
     data = load_image_set(experiment.data, "test")
-    if experiment.images:
-        if experiment.images > len(data):
-            raise InputError(f"{experiment.data}: has {len(data)} images, not {experiment.images}")
-        data = data.sample(experiment.images, experiment.seed)
+    if experiment.images > len(data):
+        raise InputError(f"{experiment.data}: has {len(data)} images, not {experiment.images}")
+    # In an order drawn at random even where all are taken: files come sorted by class.
+    data = data.sample(experiment.images or len(data), experiment.seed)
+    for plan in (*experiment.oblivious, *experiment.adaptive, *experiment.query):
+        if (plan.images or 0) > len(data):
+            raise InputError(f"{plan.attack}: {plan.images} images of a sample of {len(data)}")
     if side := experiment.crop:
         height, width = data.images.shape[-2:]
         if side > min(height, width):

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from comdefend.evaluation.record import wilson_interval
+
 
 @dataclass(frozen=True)
 class Left:
@@ -20,6 +22,7 @@ class Left:
         few: Adaptive, 5 steps.
         many: Adaptive, 20 steps.
         oblivious: Made on the bare classifier, 20 steps.
+        standing: Which of the images stand after the adaptive 20 steps, "1" for one that does.
     """
 
     images: int
@@ -28,6 +31,7 @@ class Left:
     few: int
     many: int
     oblivious: int
+    standing: str
 
 
 def check_attacks(left: Left) -> list[dict[str, Any]]:
@@ -53,33 +57,31 @@ def check_attacks(left: Left) -> list[dict[str, Any]]:
     ]
 
 
-def check_queries(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def check_queries(rows: Sequence[dict[str, Any]], left: Left) -> list[dict[str, Any]]:
     """Return whether attacks without gradients do worse than those with, as they must.
 
     Args:
         rows: Those of one defence.
+        left: What attacks with gradients leave.
     """
     checks = []
     for row in (r for r in rows if r["threat"] == "query"):
-        rivals = [
-            r["correct"][: row["images"]].count("1")
-            for r in rows
-            if r["threat"] == "adaptive" and r["eps"] == row["eps"] and r["images"] >= row["images"]
-        ]
-        left = row["correct"].count("1")
-        others = f"leave {min(rivals)}" if rivals else "were not measured within this bound"
+        count = min(row["images"], left.images)
+        query, gradient = row["correct"][:count].count("1"), left.standing[:count].count("1")
+        comparable = row["eps"] == left.eps
+        others = f"PGD-20 {gradient}" if comparable else "PGD was not measured within this bound"
         checks.append(
             check(
                 "attacks without gradients never beat those with",
-                min(rivals) <= left if rivals else None,
-                f"{row['attack']} within {row['eps']:g}/255 leaves {left} of {row['images']} "
-                f"images, attacks with gradients {others}",
+                gradient <= query if comparable else None,
+                f"{row['attack']} within {row['eps']:g}/255 leaves {query} of {count} images, "
+                f"{others}",
             )
         )
     return checks
 
 
-def check_clean(accuracy: float, classes: int) -> dict[str, Any]:
+def check_clean(hits: int, images: int, classes: int) -> dict[str, Any]:
     """Return whether a classifier does better than to guess.
 
     One that normalises twice, or sees other channels or classes than it was trained on, does not,
@@ -87,8 +89,8 @@ def check_clean(accuracy: float, classes: int) -> dict[str, Any]:
     """
     return check(
         "clean accuracy is better than guessing",
-        accuracy > 2 / classes,
-        f"{accuracy:.1%} of {classes} classes; where this fails, look for images that are "
+        wilson_interval(hits, images)[0] > 1 / classes,
+        f"{hits} of {images} images, {classes} classes; where this fails, look for images that are "
         "normalised twice, or not at all",
     )
 

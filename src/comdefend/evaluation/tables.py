@@ -25,6 +25,10 @@ THREATS = {
     "query": "The attacker sees only what the whole pipeline answers, and no gradients.",
     "transfer": "The attack was made on another classifier and is tried on this one.",
 }
+_ADAPTIVE_NOTE = (
+    "In brackets: the number of images, where it is not the whole sample. Adaptive: for each image "
+    "the worst of all attacks within the bound, those through the pipeline ({names}) included."
+)
 # The bound that the field reports most, for headlines.
 _USUAL_NORM, _USUAL_EPS = "Linf", 8
 
@@ -309,17 +313,32 @@ def headline(summary: Summary) -> str:
 def markdown_table(record: Record) -> str:
     """Return the summary as a Markdown table.
 
-    Cells hold the figures that the column's heading names, as in ``31 % / 0 %``.
+    Cells hold the figures that the column's heading names, as in ``31 % / 0 %``; one that stands on
+    fewer images than the sample is followed by their number. A line below says which attacks the
+    adaptive figures stand for.
     """
     summary = summarize(record)
+    sample = record["data"]["images"]
+
+    def figure(share: Share | None, digits: int = 0) -> str:
+        count = f" ({share.images})" if share and share.images != sample else ""
+        return show(share, digits) + count
+
     heads = [f"{_escape(column.label)}: {column.heading}" for column in summary.columns]
     lines = [
         _markdown_row(["defence", "clean", *heads]),
         _markdown_row(["---", *["---:"] * (1 + len(heads))]),
     ]
     for line in summary.lines:
-        cells = [" / ".join(show(share) for share in cell) for cell in line.cells]
-        lines.append(_markdown_row([_escape(line.defense), show(line.clean, 1), *cells]))
+        cells = [" / ".join(figure(share) for share in cell) for cell in line.cells]
+        lines.append(_markdown_row([_escape(line.defense), figure(line.clean, 1), *cells]))
+    made = (
+        attack_name(row["attack"]) + (f"-{row['steps']}" if row["steps"] else "")
+        for row in record["rows"]
+        if row["threat"] == "adaptive"
+    )
+    if names := ", ".join(dict.fromkeys(made)):
+        lines += ["", _ADAPTIVE_NOTE.format(names=names)]
     return "\n".join(lines) + "\n"
 
 

@@ -176,6 +176,8 @@ def train_classifier(recipe: ClassifierRecipe, output: Path, precision: Precisio
     """
     lightning_precision(precision)
     data = _load(recipe, "train")
+    if recipe.complement and data.class_count < 3:
+        raise InputError("complement: needs three classes, so that two are wrong")
     if len(data) < recipe.validation + recipe.batch:
         raise InputError(
             f"{recipe.data}: {len(data)} images are too few for {recipe.validation} to validate "
@@ -183,7 +185,8 @@ def train_classifier(recipe: ClassifierRecipe, output: Path, precision: Precisio
         )
     # Only now: a start that fails must not leave a folder that refuses the corrected one.
     open_run(output, recipe)
-    store = Store(output / "purified")
+    store = Store(output / "purified", {"torch": torch.__version__})
+    original = data
     if recipe.purifier:
         data = _purified(data, recipe.purifier, store)
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(recipe.seed))
@@ -212,12 +215,12 @@ def train_classifier(recipe: ClassifierRecipe, output: Path, precision: Precisio
     weights = output / "classifier.safetensors"
     save_weights(weights, module.classifier, {}, half=True)
     stored = load_classifier(str(weights))
-    test, split = validation, "held out of training"
+    test, split = original.subset(order[: recipe.validation]), "held out of training"
     if has_test_split(recipe.data):
         test, split = _load(recipe, "test"), "test"
     record = classifier_record(stored, recipe, test, split, run_facts(training.images, trainer))
     if recipe.purifier:
-        purified = _purified(test, recipe.purifier, store) if split == "test" else test
+        purified = _purified(test, recipe.purifier, store)
         record["purified_accuracy"] = measure_accuracy(stored, purified)
     save_weights(weights, stored, record, half=True)
     atomic_write(output / "classifier.md", classifier_card(record).encode())
