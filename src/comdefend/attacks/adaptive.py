@@ -108,6 +108,8 @@ class Expectation(nn.Module):
         InputTypeError: The model is not an ``nn.Module``.
     """
 
+    model: nn.Module
+
     def __init__(self, model: nn.Module, draws: int) -> None:
         super().__init__()
         _check_module("model", model)

@@ -394,7 +394,7 @@ class _Evaluation:
     ) -> Tensor:
         """Return attacked images, not rounded, on the CPU."""
         random = isinstance(target, Expectation)
-        if random and attack == "autoattack":
+        if isinstance(target, Expectation) and attack == "autoattack":
             # Its version for random models averages by itself.
             target = target.model
         device, size = device_of(target), images_at_once(target, self.images)
