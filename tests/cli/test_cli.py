@@ -8,6 +8,9 @@ import pytest
 from PIL import Image
 
 import comdefend
+from comdefend.demo.scenes import fashion_images
+
+EVALUATE = ["evaluate", "fashion-mnist-small", "--data", "folder:.", "--output", "out"]
 
 
 def run(*arguments, **environment):
@@ -21,7 +24,7 @@ def run(*arguments, **environment):
 def test_help_names_every_command_with_an_example():
     out = run("--help")
     assert out.returncode == 0
-    for command in ("demo", "purify", "train", "train-classifier"):
+    for command in ("demo", "purify", "train", "train-classifier", "evaluate", "reproduce"):
         assert command in out.stdout
         text = run(command, "--help").stdout
         assert f"comdefend {command} " in text
@@ -66,6 +69,13 @@ def test_purify_reports_and_skips(tmp_path):
         (["train", "rgb-12bpp", "-o", "run", "--steps", "0"], "steps must be a positive number"),
         (["train", "rgb-12bpp", "-o", "run", "--data", "folder:no"], "no: no such folder"),
         (["train-classifier", "rgb-12bpp", "-o", "run"], "unknown recipe 'rgb-12bpp'"),
+        ([*EVALUATE, "--attack", "magic"], "unknown attack 'magic'; known: fgsm"),
+        ([*EVALUATE, "--attack", "bim:x"], "steps must be a number, as in bim:10"),
+        ([*EVALUATE, "--eps", "0.5"], "eps must be whole numbers of 1/255"),
+        ([*EVALUATE, "--mean", "a"], "mean: numbers divided by commas"),
+        ([*EVALUATE, "--data", "folder:no"], "no: no such folder"),
+        (["reproduce", "magic"], "unknown experiment 'magic'; shipped: cifar10"),
+        (["reproduce", "cifar10", "--profile", "huge"], "no profile 'huge'; it has: small, full"),
     ],
 )
 def test_bad_use_is_one_line_and_exit_code_2(tmp_path, monkeypatch, arguments, message):
@@ -79,6 +89,36 @@ def test_bad_use_is_one_line_and_exit_code_2(tmp_path, monkeypatch, arguments, m
     assert lines[0].startswith("error: ")
     assert message in lines[0]
     assert not (tmp_path / "out").exists()
+
+
+def test_evaluate_measures_warns_and_goes_on(tmp_path):
+    images, labels = fashion_images()
+    for label in range(10):
+        folder = tmp_path / "images" / str(label)
+        folder.mkdir(parents=True)
+        Image.fromarray(images[labels == label][0, 0].numpy()).save(folder / "0.png")
+    arguments = [
+        "evaluate", "fashion-mnist-small", "--data", f"folder:{tmp_path / 'images'}",
+        "--defense", "bits:3", "--attack", "fgsm", "--eps", "8", "--images", "10",
+        "--adaptive-steps", "3", "--output", tmp_path / "out",
+    ]  # fmt: skip
+    first = run(*arguments, COLUMNS="160")
+    assert first.returncode == 0, first.stderr
+    assert "bits:3" in first.stdout
+    assert "oblivious / adaptive" in first.stdout
+    assert first.stdout.strip().endswith("report.html")
+    assert {"record.json", "table.md", "report.html"} < {
+        p.name for p in (tmp_path / "out").iterdir()
+    }
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "cells").iterdir()}
+    assert run(*arguments).returncode == 0
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "cells").iterdir()}
+
+
+def test_reproduce_lists_what_there_is():
+    out = run("reproduce")
+    assert out.returncode == 0
+    assert "cifar10 --profile small: CIFAR-10" in out.stdout
 
 
 def test_unknown_options_are_bad_use():

@@ -100,7 +100,6 @@ def run_experiment(
         DataMissingError: Data or weights are not there.
         OutputError: The folder cannot be written.
     """
-    make_folder(output)
     evaluation = _Evaluation(experiment, output, device)
     steps = list(evaluation.steps())
     for done, (label, step) in enumerate(steps):
@@ -129,6 +128,9 @@ class _Evaluation:
         self.checks: list[dict[str, Any]] = []
         self.about: list[dict[str, Any]] = []
         self.main = self._classifier(experiment.classifier)
+        # Only now: what cannot start should not leave a folder; nor should an output that cannot
+        # be written cost an hour.
+        make_folder(output)
         self.subjects = [self._subject(plan) for plan in experiment.defenses]
 
     def steps(self) -> Iterator[tuple[str, Callable[[], None]]]:
