@@ -15,15 +15,15 @@ from comdefend.training.recipe import ClassifierRecipe, load_recipe
 
 
 def test_complement_loss_by_hand():
-    # The wrong classes share evenly: entropy log 3 of at most log 3, over three wrong classes.
+    # The wrong classes share evenly: entropy log 3, over three wrong classes.
     even = complement_loss(torch.tensor([[9.0, 1.0, 1.0, 1.0]]), torch.tensor([0]))
-    assert even.item() == pytest.approx(-1 / 3)
+    assert even.item() == pytest.approx(-math.log(3) / 3)
     # One wrong class has all.
     alone = complement_loss(torch.tensor([[0.0, 60.0, 0.0, 0.0]]), torch.tensor([0]))
     assert alone.item() == pytest.approx(0, abs=1e-6)
     # Probabilities 3/4 and 1/4 among two wrong classes.
     logits = torch.tensor([[5.0, math.log(3), 0.0]])
-    entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25)) / math.log(2)
+    entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
     assert complement_loss(logits, torch.tensor([0])).item() == pytest.approx(-entropy / 2)
 
 

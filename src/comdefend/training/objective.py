@@ -10,10 +10,10 @@ from torch import Tensor, nn
 def complement_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the complement objective: how unevenly the wrong classes share what is left.
 
-    The negative entropy of the wrong classes' probabilities, normalised to sum to 1, over the
-    logarithm of their number and their number: between -1/(classes - 1) and 0 (Chen et al. 2019,
-    "Complement Objective Training", equations 2 and 3). Chen et al. take turns with cross-entropy,
-    a step for each; here both are summed, one step for both.
+    The negative entropy of the wrong classes' probabilities, normalised to sum to 1, over their
+    number K - 1: between -log(K - 1) / (K - 1) and 0 (Chen et al. 2019, "Complement Objective
+    Training", normalised complement entropy). Chen et al. take turns with cross-entropy, a step for
+    each; here both are summed, one step for both.
 
     Args:
         logits: (N, classes), at least three classes.
@@ -24,7 +24,7 @@ def complement_loss(logits: Tensor, labels: Tensor) -> Tensor:
     logs = F.log_softmax(others, 1)
     # 0 * -inf, at the true class, counts as 0.
     entropy = -(logs.exp() * logs.masked_fill(logs.isinf(), 0)).sum(1)
-    return -(entropy / math.log(wrong)).mean() / wrong
+    return -entropy.mean() / wrong
 
 
 def perturbed(
