@@ -1,3 +1,4 @@
+import json
 import re
 import sys
 from pathlib import Path
@@ -6,6 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
+import noise_figure  # noqa: E402
 import update_docs  # noqa: E402
 
 
@@ -14,6 +16,13 @@ def test_tables_are_those_of_the_records(document):
     text = (ROOT / document).read_text()
     assert "<!-- table:" in text
     assert text == update_docs.filled(text), "run: python tools/update_docs.py"
+
+
+def test_the_noise_figure_is_that_of_the_record():
+    record = json.loads(noise_figure.RECORD.read_text())
+    assert noise_figure.FIGURE.read_text() == noise_figure.draw(record), (
+        "run: python tools/noise_figure.py"
+    )
 
 
 @pytest.mark.parametrize("document", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], ids=str)

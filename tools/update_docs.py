@@ -128,38 +128,34 @@ def noise_table() -> list[str]:
         "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for about in record["defenses"]:
-        if about["code"] is None:
-            continue
-        code, rows = about["code"], [r for r in record["rows"] if r["defense"] == about["name"]]
-        quantiles = dict(zip(code["quantiles"], code["abs_z_quantiles"], strict=True))
-        flips = {flip["change"]: flip for flip in code["flips"] if flip["eps"] == 8}
-
-        def share(threat: str, attack: str | None, rows: list[dict[str, Any]] = rows) -> str:
-            eps = 8 if attack else None
-            row = next(
-                r for r in rows if (r["threat"], r["attack"], r["eps"]) == (threat, attack, eps)
-            )
-            return percent(row["accuracy"])
-
-        cells = [
-            about["name"].removeprefix("phi "),
-            f"{quantiles[0.5]:.1f}",
-            f"{quantiles[0.05]:.2f}",
-            f"{about['psnr']:.1f}",
-            f"{flips['bim']['share']:.1%}",
-            f"{flips['random']['share']:.1%}",
-            f"{flips['bim']['passed_on']:.2f}",
-            share("clean", None),
-            share("oblivious", "bim"),
-            share("adaptive", "pgd"),
+        rows = [r for r in record["rows"] if r["defense"] == about["name"]]
+        figures = ["–"] * 6
+        if code := about["code"]:
+            quantiles = dict(zip(code["quantiles"], code["abs_z_quantiles"], strict=True))
+            flips = {flip["change"]: flip for flip in code["flips"] if flip["eps"] == 8}
+            figures = [
+                f"{quantiles[0.5]:.1f}",
+                f"{quantiles[0.05]:.2f}",
+                f"{about['psnr']:.1f}",
+                percent(flips["bim"]["share"], 1),
+                percent(flips["random"]["share"], 1),
+                f"{flips['bim']['passed_on']:.2f}",
+            ]
+        accuracies = [
+            percent(row["accuracy"])
+            for wanted in (("clean", None, None), ("oblivious", "bim", 8), ("adaptive", "pgd", 8))
+            for row in rows
+            if (row["threat"], row["attack"], row["eps"]) == wanted
         ]
-        lines.append(f"| {' | '.join(cells)} |")
+        name = "no purifier" if about["name"] == "none" else about["name"].removeprefix("phi ")
+        lines.append(f"| {' | '.join([name, *figures, *accuracies])} |")
     data, failed = record["data"], [c for c in record["checks"] if c["passed"] is False]
     lines += [
         "",
-        f"{data['images']} test images of `{data['source']}`, classifier `{record['classifier']}`, "
-        f"seed {record['seed']}; the record is [noise-small.json](records/noise-small.json), made "
-        "by `comdefend reproduce noise`.",
+        f"{data['images']} test images of `{data['source']}`, the first "
+        f"{record['experiment']['adaptive'][0]['images']} of them attacked adaptively, classifier "
+        f"`{record['classifier']}`, seed {record['seed']}; the record is "
+        "[noise-small.json](records/noise-small.json), made by `comdefend reproduce noise`.",
     ]
     for check in failed:
         lines += ["", f"- does not hold: {check['name']} ({check['detail']})"]
