@@ -87,11 +87,12 @@ def check_clean(hits: int, images: int, classes: int) -> dict[str, Any]:
     One that normalises twice, or sees other channels or classes than it was trained on, does not,
     and nothing that is measured with it means anything.
     """
+    passed = wilson_interval(hits, images)[0] > 1 / classes
+    hint = "" if passed else "; look for images that are normalised twice, or not at all"
     return check(
         "clean accuracy is better than guessing",
-        wilson_interval(hits, images)[0] > 1 / classes,
-        f"{hits} of {images} images, {classes} classes; where this fails, look for images that are "
-        "normalised twice, or not at all",
+        passed,
+        f"{hits} of {images} images, {classes} classes{hint}",
     )
 
 
