@@ -108,7 +108,7 @@ def results_table(experiment: str, profile: str = "small") -> list[str]:
         "",
         f"{data['images']} images of `{data['source']}` (test, sample of seed {data['seed']}), "
         f"classifier `{record['classifier']}`, seed {record['seed']}, rounded to 8 bits. "
-        f"{command}; the record is [{name}.json](records/{name}.json). "
+        f"{command}; [record](records/{name}.json), [report](reports/{name}.html). "
         f"{sum(c['passed'] is True for c in checks)} of {len(checks)} sanity checks hold"
         + (":" if failed else "."),
     ]
