@@ -311,9 +311,9 @@ def headline(summary: Summary) -> str:
 
 
 def markdown_table(record: Record) -> str:
-    """Return the summary as a Markdown table.
+    """Return the summary in Markdown: a table for each attack, its bounds from left to right.
 
-    Cells hold the figures that the column's heading names, as in ``31 % / 0 %``; one that stands on
+    Cells hold the figures that the table's heading names, as in ``31 % / 0 %``; one that stands on
     fewer images than the sample is followed by their number. A line below says which attacks the
     adaptive figures stand for.
     """
@@ -324,22 +324,26 @@ def markdown_table(record: Record) -> str:
         count = f" ({share.images})" if share and share.images != sample else ""
         return show(share, digits) + count
 
-    heads = [f"{_escape(column.label)}: {column.heading}" for column in summary.columns]
-    lines = [
-        _markdown_row(["defence", "clean", *heads]),
-        _markdown_row(["---", *["---:"] * (1 + len(heads))]),
-    ]
-    for line in summary.lines:
-        cells = [" / ".join(figure(share) for share in cell) for cell in line.cells]
-        lines.append(_markdown_row([_escape(line.defense), figure(line.clean, 1), *cells]))
+    parts = []
+    for family in summary.families or [[]]:
+        columns = [summary.columns[index] for index in family]
+        title = f"{columns[0].family}: {columns[0].heading}" if columns else "defence"
+        lines = [
+            _markdown_row([_escape(title), "clean", *(column.bound for column in columns)]),
+            _markdown_row(["---", "---:", *("---:" for _ in columns)]),
+        ]
+        for line in summary.lines:
+            cells = [" / ".join(figure(share) for share in line.cells[index]) for index in family]
+            lines.append(_markdown_row([_escape(line.defense), figure(line.clean, 1), *cells]))
+        parts.append("\n".join(lines))
     made = (
         attack_name(row["attack"]) + (f"-{row['steps']}" if row["steps"] else "")
         for row in record["rows"]
         if row["threat"] == "adaptive"
     )
     if names := ", ".join(dict.fromkeys(made)):
-        lines += ["", _ADAPTIVE_NOTE.format(names=names)]
-    return "\n".join(lines) + "\n"
+        parts.append(_ADAPTIVE_NOTE.format(names=names))
+    return "\n\n".join(parts) + "\n"
 
 
 def _key(row: Row) -> tuple[str | None, str | None, float | None]:
