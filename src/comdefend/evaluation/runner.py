@@ -583,7 +583,9 @@ class _Evaluation:
 def _sample(experiment: Experiment) -> ImageSet:
     data = load_image_set(experiment.data, "test")
     if experiment.images > len(data):
-        raise InputError(f"{experiment.data}: has {len(data)} images, not {experiment.images}")
+        raise InputError(
+            f"{experiment.data}: has {len(data)} images, not {experiment.images}; 0 takes all"
+        )
     # In an order drawn at random even where all are taken: files come sorted by class.
     data = data.sample(experiment.images or len(data), experiment.seed)
     for plan in (*experiment.oblivious, *experiment.adaptive, *experiment.query):
