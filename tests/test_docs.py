@@ -18,6 +18,14 @@ def test_tables_are_those_of_the_records(document):
     assert text == update_docs.filled(text), "run: python tools/update_docs.py"
 
 
+@pytest.mark.parametrize("name", update_docs.REPORTS)
+def test_reports_are_those_of_the_records(name):
+    report = (ROOT / f"docs/reports/{name}.html").read_text()
+    assert report == update_docs.report_of(name), "run: python tools/update_docs.py"
+    # Images of other people's data stay out.
+    assert "data:image" not in report
+
+
 def test_the_noise_figure_is_that_of_the_record():
     record = json.loads(noise_figure.RECORD.read_text())
     assert noise_figure.FIGURE.read_text() == noise_figure.draw(record), (

@@ -12,10 +12,12 @@ from typing import Any
 
 import comdefend
 from comdefend.evaluation.record import load_record_file
+from comdefend.evaluation.report import render_report
 from comdefend.evaluation.tables import markdown_table, percent
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ("README.md", "docs/noise.md", "docs/results.md", "docs/training.md")
+REPORTS = ("cifar10-small",)
 
 
 def demo_table() -> list[str]:
@@ -108,7 +110,7 @@ def results_table(experiment: str, profile: str = "small") -> list[str]:
         "",
         f"{data['images']} images of `{data['source']}` (test, sample of seed {data['seed']}), "
         f"classifier `{record['classifier']}`, seed {record['seed']}, rounded to 8 bits. "
-        f"{command}; [record](records/{name}.json), [report](reports/{name}.html). "
+        f"{command}; {_links(name)}. "
         f"{sum(c['passed'] is True for c in checks)} of {len(checks)} sanity checks hold"
         + (":" if failed else "."),
     ]
@@ -183,6 +185,17 @@ def filled(text: str) -> str:
     return re.sub(r"<!-- table: ([\w -]+?) -->.*?<!-- end -->", fill, text, flags=re.DOTALL)
 
 
+def _links(name: str) -> str:
+    """Return links to a record, and to its report where that is among the documents."""
+    report = f", [report](reports/{name}.html)" if name in REPORTS else ""
+    return f"[record](records/{name}.json){report}"
+
+
+def report_of(name: str) -> str:
+    """Return the report of a record: without example images, which may not be ours to give."""
+    return render_report(load_record_file(ROOT / f"docs/records/{name}.json"))
+
+
 def _read(path: str) -> dict[str, Any]:
     return json.loads((ROOT / path).read_text())
 
@@ -191,3 +204,5 @@ if __name__ == "__main__":
     for document in DOCUMENTS:
         path = ROOT / document
         path.write_text(filled(path.read_text()))
+    for name in REPORTS:
+        (ROOT / f"docs/reports/{name}.html").write_text(report_of(name))
