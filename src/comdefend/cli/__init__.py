@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 
 import comdefend
-from comdefend.cli import demo, evaluate, purify, train, train_classifier
+from comdefend.cli import demo, evaluate, purify, reproduce, train, train_classifier
 from comdefend.errors import ComdefendError
 
 app = typer.Typer(
@@ -49,6 +49,7 @@ purify.register(app)
 train.register(app)
 train_classifier.register(app)
 evaluate.register(app)
+reproduce.register(app)
 
 
 _STOPPED = 130

@@ -1,4 +1,4 @@
-"""``comdefend evaluate`` and ``comdefend reproduce``."""
+"""``comdefend evaluate``."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,12 +7,11 @@ import typer
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("evaluate", help=_EVALUATE, epilog=_EVALUATE_EXAMPLES)(evaluate)
-    app.command("reproduce", help=_REPRODUCE, epilog=_REPRODUCE_EXAMPLES)(reproduce)
+    """Add the command."""
+    app.command("evaluate", help=_HELP, epilog=_EPILOG)(evaluate)
 
 
-_EVALUATE = """Measure what a defence buys your classifier: clean, oblivious and adaptive.
+_HELP = """Measure what a defence buys your classifier: clean, oblivious and adaptive.
 
 CLASSIFIER is a shipped name (cifar10-small, fashion-mnist-small), a .safetensors file of comdefend,
 torchvision:NAME or timm:NAME with --checkpoint, or your own as package.module:function. It takes
@@ -26,34 +25,18 @@ autoattack, hopskipjump; bim:20 takes 20 steps.
 The output folder receives record.json, table.md and report.html. Stop it whenever you like:
 the same command goes on where it was."""
 
-_EVALUATE_EXAMPLES = """Examples:
+_EPILOG = """Examples:
 
 comdefend evaluate cifar10-small --data cifar10 --defense rgb-12bpp --output runs/evaluation
 
 comdefend evaluate my.models:resnet --checkpoint resnet.safetensors --data folder:photos/
 --defense rgb-12bpp --defense jpeg:75 --attack fgsm --attack bim:10 --eps 4 --output runs/mine"""
 
-_REPRODUCE = """Run one of the experiments that ship, or one from a YAML file.
-
-The profile small fits two cores and an hour at most; full wants a GPU. Without a name: lists the
-experiments. Output and resumption are those of **comdefend evaluate**."""
-
-_REPRODUCE_EXAMPLES = """Examples:
-
-comdefend reproduce
-
-comdefend reproduce cifar10 --output runs/cifar10
-
-comdefend reproduce cifar10 --profile full --device cuda --output runs/cifar10-full"""
-
-_OUTPUT = typer.Option("--output", "-o", help="The evaluation's folder.")
-_DEVICE = typer.Option(help="auto, cpu or cuda.")
-
 
 def evaluate(
     classifier: Annotated[str, typer.Argument(help="The classifier; see above.")],
     data: Annotated[str, typer.Option(help="Labelled images; their test split is used.")],
-    output: Annotated[Path, _OUTPUT],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The evaluation's folder.")],
     defense: Annotated[
         list[str], typer.Option(help="A defence; repeat for more.", show_default="rgb-12bpp")
     ] = [],  # noqa: B006, Typer makes a new list for each call
@@ -74,7 +57,7 @@ def evaluate(
     std: Annotated[str | None, typer.Option(help="0.229,0.224,0.225", show_default=False)] = None,
     crop: Annotated[int, typer.Option(help="Cut out the central square of this side.")] = 0,
     seed: Annotated[int, typer.Option(help="Of the sample and the attacks.")] = 0,
-    device: Annotated[str, _DEVICE] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Evaluate a defence; see the help text above."""
     from comdefend.attacks import ATTACKS
@@ -113,34 +96,11 @@ def evaluate(
         },
         "evaluate",
     )
-    _run(experiment, output, device)
+    run_and_show(experiment, output, device)
 
 
-def reproduce(
-    experiment: Annotated[
-        str | None,
-        typer.Argument(help="An experiment that ships, or a .yaml file.", show_default=False),
-    ] = None,
-    profile: Annotated[str, typer.Option(help="small or full.")] = "small",
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="The folder.", show_default="runs/NAME-PROFILE"),
-    ] = None,
-    device: Annotated[str, _DEVICE] = "auto",
-) -> None:
-    """Reproduce an experiment; see the help text above."""
-    from comdefend.evaluation.experiment import experiments, load_experiment, profiles_of
-
-    if experiment is None:
-        for name in experiments():
-            for known in profiles_of(name):
-                print(f"{name} --profile {known}: {load_experiment(name, known).title}")
-        return
-    loaded = load_experiment(experiment, profile)
-    _run(loaded, output or Path("runs") / loaded.name, device)
-
-
-def _run(experiment: Any, output: Path, device: str) -> None:
+def run_and_show(experiment: Any, output: Path, device: str) -> None:
+    """Run an experiment with a progress bar, print its table, and warn of checks that fail."""
     from rich.console import Console
     from rich.markdown import Markdown
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn

@@ -32,7 +32,7 @@ from comdefend.training.run import Precision, fit, lightning_precision, open_run
 
 
 class ClassifierTraining(LightningModule):
-    """Cross-entropy with label smoothing on shifted and mirrored images.
+    """Cross-entropy with label smoothing on shifted and mirrored images, attacked if so wanted.
 
     Filters are trained by Muon, everything else by Adam, both with a linear warm-up and a linear
     decay to zero.
