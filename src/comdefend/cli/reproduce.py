@@ -1,0 +1,50 @@
+"""``comdefend reproduce``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("reproduce", help=_HELP, epilog=_EPILOG)(reproduce)
+
+
+_HELP = """Run one of the experiments that ship, or one from a YAML file.
+
+The profile small fits two cores and an hour at most; full wants a GPU. Without a name: lists the
+experiments. Output and resumption are those of **comdefend evaluate**."""
+
+_EPILOG = """Examples:
+
+comdefend reproduce
+
+comdefend reproduce cifar10 --output runs/cifar10
+
+comdefend reproduce cifar10 --profile full --device cuda --output runs/cifar10-full"""
+
+
+def reproduce(
+    experiment: Annotated[
+        str | None,
+        typer.Argument(help="An experiment that ships, or a .yaml file.", show_default=False),
+    ] = None,
+    profile: Annotated[str, typer.Option(help="small or full.")] = "small",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The folder.", show_default="runs/NAME-PROFILE"),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Reproduce an experiment; see the help text above."""
+    from comdefend.cli.evaluate import run_and_show
+    from comdefend.evaluation.experiment import experiments, load_experiment, profiles_of
+
+    if experiment is None:
+        for name in experiments():
+            for known in profiles_of(name):
+                print(f"{name} --profile {known}: {load_experiment(name, known).title}")
+        return
+    loaded = load_experiment(experiment, profile)
+    run_and_show(loaded, output or Path("runs") / loaded.name, device)
