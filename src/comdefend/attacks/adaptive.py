@@ -52,8 +52,9 @@ d to d times a factor of each logit z:
   n ~ N(0, phi^2): the mean of 20 draws, new ones in every pass, from torch's global generator.
 
 The factor falls as exp(-|z|/T) and underflows to 0 in float32 near |z| = 100 T. The noise of
-training pushes |z| outwards; in the shipped weights most are above 100. At T = 1 such a bit does
-not count at all, and the few near the threshold are left; a pixel that reaches none of them has
+training pushes |z| outwards; in the shipped weights most are above 40, as their cards say. At T = 1
+such a bit counts next to nothing or, beyond 100, nothing at all, and the few near the threshold
+are left; a pixel that reaches none of them has
 gradient 0, and attacks that take signs do not change it. An attack that fails so has met a poor
 stand-in, no defence: try several, and believe the strongest. At T = 10 no bit below 1000 is lost,
 though those above 100 count little; at T = 100 nearly all count. With growing T the factor becomes

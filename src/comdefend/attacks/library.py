@@ -163,7 +163,7 @@ def perturb(
     are below 1/255. It tells whether an attack survives in an image file; to measure the
     attack itself, take ``rounded=False``.
 
-    HopSkipJump takes about 4,500 queries an image with its 15 steps, and room for several hundred
+    HopSkipJump takes thousands of queries an image with its 15 steps, and room for several hundred
     copies of the images; Square takes a query a step. AutoAttack leaves out the parts whose loss
     needs more classes than the model has (targeted APGD below four, APGD-DLR below three), and
     warns through the logger "auto-attack" of models that it may not judge rightly.
