@@ -43,11 +43,11 @@ def test_links_lead_somewhere(document):
 def test_the_readme_snippet_runs():
     import torch
 
-    from comdefend.nn.classifier import ClassifierConfig, SmallResNet
+    from comdefend.nn.classifier import ClassifierConfig, SmallClassifier
 
     snippet = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
     names = {
-        "classifier": SmallResNet(ClassifierConfig(classes=10)).eval(),
+        "classifier": SmallClassifier(ClassifierConfig(classes=10)).eval(),
         "images": torch.rand(2, 3, 32, 32),
     }
     exec(snippet, names)

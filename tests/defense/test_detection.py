@@ -104,7 +104,7 @@ def test_a_detector_that_cannot_judge_says_so(fashion):
     defended.eval()
     with pytest.raises(InputError, match="no threshold; call calibrate"):
         Detector(defended).flag(images)
-    with pytest.raises(InputTypeError, match="must be a DefendedClassifier, not SmallResNet"):
+    with pytest.raises(InputTypeError, match="must be a DefendedClassifier, not SmallClassifier"):
         Detector(fashion.classifier)
 
 

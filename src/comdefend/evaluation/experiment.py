@@ -87,7 +87,9 @@ class Experiment:
         name: Name of the record.
         title: One line for people.
         data: Data set, as `comdefend.data` names it; its test split is used.
-        classifier: As `comdefend.classifiers.open_classifier` names it.
+        classifier: As `comdefend.classifiers.open_classifier` names it; where it is trained, what
+            tables call it.
+        train_classifier: Train the classifier by this recipe first.
         defenses: The rows.
         oblivious: Attacks made on each row's bare classifier, and, where that is not the
             experiment's own, on the experiment's too (transfer).
@@ -121,6 +123,7 @@ class Experiment:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     checkpoint: str | None = None
+    train_classifier: ClassifierRecipe | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -142,6 +145,8 @@ class Experiment:
             raise InputError("adaptive: name at least one attack; no oblivious figure stands alone")
         if wrong := [p.attack for p in self.query if ATTACKS[p.attack].kind != "query"]:
             raise InputError(f"query: attacks must be without gradients, not {wrong}")
+        if self.train_classifier and (self.checkpoint or self.mean):
+            raise InputError("a classifier that is trained takes no checkpoint, mean or std")
         if (self.mean is None) != (self.std is None):
             raise InputError("mean and std: give both or neither")
         for name in ("mean", "std"):
@@ -199,6 +204,7 @@ def build_experiment(values: Mapping[str, Any], where: str) -> Experiment:
         InputError: A bad field.
     """
     fields = dict(values)
+    _recipe(fields, "train_classifier", where)
     fields["defenses"] = tuple(_defense(d, where) for d in _sequence(fields, "defenses", where))
     for kind in ("oblivious", "adaptive", "query"):
         fields[kind] = tuple(_attack(a, f"{where}: {kind}") for a in _sequence(fields, kind, where))
@@ -231,11 +237,17 @@ def _defense(value: Any, where: str) -> DefensePlan:
         return DefensePlan(value, value)
     where = f"{where}: defenses"
     fields = settings.mapping(value, where)
-    for name, kind in (("train_purifier", "purifier"), ("train_classifier", "classifier")):
-        if fields.get(name) is not None:
-            recipe = {**settings.mapping(fields[name], f"{where}: {name}"), "kind": kind}
-            fields[name] = build_recipe(recipe, f"{where}: {name}")
+    _recipe(fields, "train_purifier", where)
+    _recipe(fields, "train_classifier", where)
     return settings.build(DefensePlan, fields, where)
+
+
+def _recipe(fields: dict[str, Any], name: str, where: str) -> None:
+    """Turn the plain recipe in a field, if there is one, into a `Recipe`."""
+    if fields.get(name) is not None:
+        recipe = settings.mapping(fields[name], f"{where}: {name}")
+        kind = {"kind": name.removeprefix("train_"), **recipe}
+        fields[name] = build_recipe(kind, f"{where}: {name}")
 
 
 def _attack(value: Any, where: str) -> AttackPlan:

@@ -1,8 +1,6 @@
 """Running an experiment: every defence against every attack, image by image."""
 
 import dataclasses
-import hashlib
-import re
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -13,67 +11,30 @@ import torch
 from torch import Tensor, nn
 
 from comdefend.atomic import atomic_write, make_folder
-from comdefend.attacks import ATTACKS, Expectation, perturb, with_stand_in
-from comdefend.classifiers import check_classifier, open_classifier
+from comdefend.attacks import ATTACKS, Expectation, perturb
 from comdefend.data import ImageSet, load_image_set
 from comdefend.data.sources import batches
-from comdefend.defense import DefendedClassifier, is_random, load_defense
-from comdefend.defense.detection import auroc, detection_threshold, movement, roc_curve
-from comdefend.errors import InputError, InputTypeError
+from comdefend.defense import is_random
+from comdefend.errors import InputError
 from comdefend.evaluation import record as records
 from comdefend.evaluation.code import code_statistics, random_signs
-from comdefend.evaluation.experiment import AttackPlan, DefensePlan, Experiment
+from comdefend.evaluation.detection import detection_statistics
+from comdefend.evaluation.experiment import AttackPlan, Experiment
 from comdefend.evaluation.panels import choose, make_panels
 from comdefend.evaluation.report import write_report
 from comdefend.evaluation.sanity import Left, check_attacks, check_clean, check_queries
+from comdefend.evaluation.subjects import Subject, Subjects
 from comdefend.evaluation.tables import markdown_table
-from comdefend.extras import require_extra
-from comdefend.inference import apply, device_of, fingerprint, images_at_once
+from comdefend.inference import apply, device_of, images_at_once
 from comdefend.nn.purifier import ComDefend
-from comdefend.nn.zoo import load
 from comdefend.store import Store
 from comdefend.training.measure import peak_signal_noise_ratio, round_to_8_bits
-from comdefend.training.recipe import ClassifierRecipe, PurifierRecipe
 
-# Share of clean images that a detector may flag.
-FALSE_POSITIVES = 0.05
 # Bound that detection and the sanity checks take, or the nearest one that the experiment has.
 USUAL_EPS = 8
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, the number of finished steps and that of all steps."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Subject:
-    """A defence under evaluation.
-
-    Attributes:
-        plan: What it is.
-        purifier: None where there is no purifier.
-        classifier: Images in [0, 1] to logits; what an oblivious attacker attacks.
-        classifier_key: Fingerprint of the classifier.
-        key: Fingerprint of the whole.
-        draws: Draws to average over; 1 where nothing is random.
-    """
-
-    plan: DefensePlan
-    purifier: nn.Module | None
-    classifier: nn.Module
-    classifier_key: str
-    key: str
-    draws: int
-
-    def pipeline(self, stand_in: str = "identity") -> nn.Module:
-        """Return the whole pipeline, as an adaptive attacker and the user have it."""
-        if self.purifier is None:
-            return self.classifier
-        purifier = self.purifier
-        if stand_in != "identity":
-            assert isinstance(purifier, ComDefend)
-            purifier = with_stand_in(purifier, stand_in)
-        defended = DefendedClassifier(purifier, self.classifier).eval()
-        return Expectation(defended, self.draws) if self.draws > 1 else defended
 
 
 def run_experiment(
@@ -127,11 +88,12 @@ class _Evaluation:
         self.rows: list[dict[str, Any]] = []
         self.checks: list[dict[str, Any]] = []
         self.about: list[dict[str, Any]] = []
-        self.main = self._classifier(experiment.classifier)
+        subjects = Subjects(experiment, output, device, self.images, self.labels)
+        self.main = subjects.main()
         # Only now: what cannot start should not leave a folder; nor should an output that cannot
         # be written cost an hour.
         make_folder(output)
-        self.subjects = [self._subject(plan) for plan in experiment.defenses]
+        self.subjects = [subjects.open(plan, self.main) for plan in experiment.defenses]
 
     def steps(self) -> Iterator[tuple[str, Callable[[], None]]]:
         """Yield what there is to do, with a label each; later steps build on earlier ones."""
@@ -206,67 +168,6 @@ class _Evaluation:
             self.labels[chosen], self.data.classes, self.experiment.seed,
         )  # fmt: skip
         return [{"defense": subject.plan.name, **panel} for panel in panels]
-
-    def _classifier(self, spec: str) -> tuple[nn.Module, str]:
-        plan = self.experiment
-        own = spec == plan.classifier
-        classifier = open_classifier(
-            spec,
-            Path(plan.checkpoint) if own and plan.checkpoint else None,
-            plan.mean if own else None,
-            plan.std if own else None,
-        ).to(self.device)
-        few = slice(0, images_at_once(classifier, self.images))
-        images, labels = self.images[few].to(self.device), self.labels[few]
-        classes = check_classifier(classifier, images, labels)
-        if self.labels.max() >= classes:
-            raise InputError(
-                f"{spec}: has {classes} classes, the data has labels up to {self.labels.max()}"
-            )
-        # A user's classifier may compute something else with the same weights than it did before.
-        answers = (apply(classifier, self.images[few]) * 100).round().int()
-        digest = hashlib.sha256(answers.numpy().tobytes()).hexdigest()
-        return classifier, f"{fingerprint(classifier)} {digest}"
-
-    def _subject(self, plan: DefensePlan) -> Subject:
-        classifier, classifier_key = self.main
-        if plan.train_classifier is not None:
-            weights = self._trained(plan.name, plan.train_classifier)
-            classifier, classifier_key = self._classifier(str(weights))
-        elif plan.classifier is not None:
-            classifier, classifier_key = self._classifier(plan.classifier)
-        purifier: nn.Module | None = None
-        if plan.train_purifier is not None:
-            purifier = load(self._trained(plan.name, plan.train_purifier), self.device)
-        elif plan.purifier != "none":
-            purifier = load_defense(plan.purifier).to(self.device).eval()
-        if purifier is not None:
-            try:
-                apply(purifier, self.images[:1])
-            except (InputError, InputTypeError) as error:
-                raise InputError(f"{plan.name}: {error}") from error
-        draws = self.experiment.draws if purifier is not None and is_random(purifier) else 1
-        key = "none" if purifier is None else f"{plan.purifier} {fingerprint(purifier)} {draws}"
-        return Subject(plan, purifier, classifier, classifier_key, f"{key} {classifier_key}", draws)
-
-    def _trained(self, name: str, recipe: PurifierRecipe | ClassifierRecipe) -> Path:
-        """Return weights trained by a recipe, in this folder, once."""
-        require_extra("train")
-        from comdefend.training.classifier import train_classifier
-        from comdefend.training.purifier import train_purifier
-        from comdefend.training.run import open_run
-
-        folder = self.output / "trained" / _file_name(name)
-        kind = "purifier" if isinstance(recipe, PurifierRecipe) else "classifier"
-        weights = folder / f"{kind}.safetensors"
-        # Refuses a folder that holds what another recipe made.
-        open_run(folder, recipe)
-        if not weights.is_file():
-            if isinstance(recipe, PurifierRecipe):
-                train_purifier(recipe, folder, "32")
-            else:
-                train_classifier(recipe, folder, "32")
-        return weights
 
     def _clean(self, subject: Subject) -> None:
         row = self._row(
@@ -451,43 +352,23 @@ class _Evaluation:
         return self.store.result(key, measure)
 
     def _detection(self, subject: Subject) -> None:
-        """Measure how well attacks are told from clean images by how far the prediction moves.
-
-        The threshold is set on the first half of the clean images, and measured on the second.
-        """
-        plan = _usual(self.experiment.oblivious)
+        usual = _usual(self.experiment.oblivious)
         assert subject.purifier is not None
-        if plan is None:
+        if usual is None:
             return
-        purifier, (attack, eps) = subject.purifier, plan
+        purifier, (attack, eps), seed = subject.purifier, usual, self.experiment.seed
 
         def measure() -> dict[str, Any]:
-            found = self._attacked((subject.classifier, subject.classifier_key), attack, eps)
-            scores = []
-            for images in (self.images, round_to_8_bits(found)):
-                purified = apply(purifier, images, self.experiment.seed)
-                before, after = (apply(subject.classifier, x) for x in (images, purified))
-                scores.append(movement(before, after))
-            clean, attacked = scores
-            half = len(attacked) // 2
-            threshold = detection_threshold(clean[:half], FALSE_POSITIVES)
-            fpr, tpr = roc_curve(clean[half:], attacked[half:])
-            return {
-                "attack": attack.attack,
-                "eps": eps,
-                "threat": "oblivious",
-                "auroc": auroc(clean[half:], attacked[half:]),
-                "false_positive_rate": FALSE_POSITIVES,
-                "threshold": threshold,
-                "false_positives": (clean[half:] > threshold).float().mean().item(),
-                "detected": (attacked[half:] > threshold).float().mean().item(),
-                "fpr": [round(x, 4) for x in fpr.tolist()],
-                "tpr": [round(x, 4) for x in tpr.tolist()],
-            }
+            source = (subject.classifier, subject.classifier_key)
+            found = round_to_8_bits(self._attacked(source, attack, eps))
+            statistics = detection_statistics(
+                subject.classifier, purifier, self.images, found, seed
+            )
+            return {"attack": attack.attack, "eps": eps, "threat": "oblivious", **statistics}
 
         key = {
             "what": "detection", "of": subject.key, "data": self.data_key, "eps": eps,
-            "attack": dataclasses.asdict(attack), "seed": self.experiment.seed,
+            "attack": dataclasses.asdict(attack), "seed": seed,
         }  # fmt: skip
         about = next(a for a in self.about if a["name"] == subject.plan.name)
         about["detection"] = self.store.result(key, measure)
@@ -616,12 +497,6 @@ def _usual(plans: tuple[AttackPlan, ...]) -> tuple[AttackPlan, float | None] | N
         key=lambda pair: (abs((pair[1] or 0) - USUAL_EPS), pair[0].attack == "fgsm"),
         default=None,
     )
-
-
-def _file_name(name: str) -> str:
-    """A row's name as that of a folder, which leads nowhere else and is no other row's."""
-    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    return f"{plain[:40]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _within(row: dict[str, Any], attack: str, eps: float | None) -> bool:

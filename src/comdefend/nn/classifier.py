@@ -1,11 +1,12 @@
 """Small classifiers for 28x28 to 32x32 images, that ship with the package."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from comdefend.errors import InputError
@@ -16,12 +17,13 @@ MAX_CLASSES = 100_000
 
 @dataclass(frozen=True, slots=True)
 class ClassifierConfig:
-    """Architecture of a `SmallResNet`.
+    """Architecture of a `SmallClassifier`.
 
     Attributes:
         channels: Channels of the images.
         classes: Number of classes.
-        widths: Channels after the stem and after each of the three stages.
+        architecture: A name of `ARCHITECTURES`.
+        widths: Four widths that grow with depth: the architecture says of what.
         mean: Mean of the training images, for each channel.
         std: Their standard deviation, for each channel.
 
@@ -31,6 +33,7 @@ class ClassifierConfig:
 
     channels: int = 3
     classes: int = 10
+    architecture: str = "resnet9"
     widths: tuple[int, int, int, int] = (32, 64, 128, 256)
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.25, 0.25, 0.25)
@@ -39,6 +42,9 @@ class ClassifierConfig:
         if self.channels not in (1, 3):
             raise InputError(f"channels must be 1 (grey) or 3 (RGB), not {self.channels!r}")
         check_integer("classes", self.classes, MAX_CLASSES)
+        if self.architecture not in ARCHITECTURES:
+            known = ", ".join(ARCHITECTURES)
+            raise InputError(f"unknown architecture {self.architecture!r}; known: {known}")
         if not isinstance(self.widths, tuple) or len(self.widths) != 4:
             raise InputError(f"widths must be four integers: {self.widths!r}")
         for width in self.widths:
@@ -72,12 +78,11 @@ class ClassifierConfig:
         return cls(**fields)
 
 
-class SmallResNet(nn.Module):
-    """A ResNet-9 (Page 2018) of chosen widths: eight convolutions, two shortcuts, one linear layer.
+class SmallClassifier(nn.Module):
+    """A convolutional network for small images, whose features' maxima one linear layer reads.
 
     Takes images in [0, 1], normalises them itself, returns logits:
-    (N, C, H, W) -> (N, classes). Each of the three stages begins with a convolution and a
-    pooling that halves the resolution; the first and the last end with a shortcut.
+    (N, C, H, W) -> (N, classes).
 
     Args:
         config: The architecture, and the statistics of the training images.
@@ -89,18 +94,10 @@ class SmallResNet(nn.Module):
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
         self.config = config
-        stem, first, second, third = config.widths
         self.register_buffer("mean", torch.tensor(config.mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(config.std).view(1, -1, 1, 1))
-        self.layers = nn.Sequential(
-            _block(config.channels, stem),
-            _block(stem, first, pool=True),
-            _Residual(first),
-            _block(first, second, pool=True),
-            _block(second, third, pool=True),
-            _Residual(third),
-        )
-        self.head = nn.Linear(third, config.classes, bias=False)
+        self.layers, features = ARCHITECTURES[config.architecture](config.channels, config.widths)
+        self.head = nn.Linear(features, config.classes, bias=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits of images in [0, 1].
@@ -119,8 +116,78 @@ class SmallResNet(nn.Module):
         return 0.125 * self.head(features.amax((2, 3)))
 
 
-def _block(inputs: int, outputs: int, pool: bool = False) -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)]
+_Widths = tuple[int, int, int, int]
+
+
+def _resnet9(channels: int, widths: _Widths) -> tuple[nn.Sequential, int]:
+    stem, first, second, third = widths
+    layers = nn.Sequential(
+        _block(channels, stem),
+        _block(stem, first, pool=True),
+        _Residual(first),
+        _block(first, second, pool=True),
+        _block(second, third, pool=True),
+        _Residual(third),
+    )
+    return layers, third
+
+
+def _vgg(channels: int, widths: _Widths) -> tuple[nn.Sequential, int]:
+    stages = [
+        nn.Sequential(_block(inputs, width), _block(width, width, pool=depth < 3))
+        for depth, (inputs, width) in enumerate(zip((channels, *widths), widths, strict=False))
+    ]
+    return nn.Sequential(*stages), widths[-1]
+
+
+def _densenet(channels: int, widths: _Widths) -> tuple[nn.Sequential, int]:
+    layers: list[nn.Module] = []
+    inputs = channels
+    for width in widths:
+        if layers:
+            layers += [_block(inputs, inputs // 2, kernel=1), nn.AvgPool2d(2)]
+            inputs //= 2
+        growth = max(1, width // 4)
+        for _ in range(4):
+            layers.append(_Dense(inputs, growth))
+            inputs += growth
+    return nn.Sequential(*layers), inputs
+
+
+def _resnet50(channels: int, widths: _Widths) -> tuple[nn.Sequential, int]:
+    layers: list[nn.Module] = [_block(channels, widths[0])]
+    inputs = widths[0]
+    for stage, (width, blocks) in enumerate(zip(widths, (3, 4, 6, 3), strict=True)):
+        for block in range(blocks):
+            layers.append(_Bottleneck(inputs, width, stride=2 if stage and not block else 1))
+            inputs = 4 * width
+    return nn.Sequential(*layers), inputs
+
+
+ARCHITECTURES: dict[str, Callable[[int, _Widths], tuple[nn.Sequential, int]]] = {
+    "resnet9": _resnet9,
+    "vgg": _vgg,
+    "densenet": _densenet,
+    "resnet50": _resnet50,
+}
+"""Name -> the layers and how many features come out of them, given channels and widths.
+
+- ``resnet9`` (Page 2018): widths after the stem and after each of three stages that halve the
+  resolution; the first and the last end with a shortcut.
+- ``vgg`` (Simonyan and Zisserman 2015): two convolutions of each width, with batch normalisation,
+  and a pooling between one width and the next.
+- ``densenet`` (Huang et al. 2017): four dense blocks of four convolutions, each of which adds a
+  quarter of the block's width.
+- ``resnet50`` (He et al. 2016): bottlenecks of these inner widths, 3, 4, 6 and 3 of them. As usual
+  for small images, the stem is a 3x3 convolution that keeps the resolution. The network of the
+  paper has the widths 64, 128, 256, 512.
+"""
+
+
+def _block(inputs: int, outputs: int, pool: bool = False, kernel: int = 3) -> nn.Sequential:
+    layers: list[nn.Module] = [
+        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
+    ]
     if pool:
         layers.append(nn.MaxPool2d(2))
     return nn.Sequential(*layers, nn.BatchNorm2d(outputs), nn.GELU())
@@ -133,3 +200,34 @@ class _Residual(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return features + self.layers(features)
+
+
+class _Dense(nn.Module):
+    def __init__(self, inputs: int, growth: int) -> None:
+        super().__init__()
+        self.layers = _block(inputs, growth)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.cat([features, self.layers(features)], 1)
+
+
+class _Bottleneck(nn.Module):
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        outputs = 4 * width
+        self.layers = nn.Sequential(
+            _block(inputs, width, kernel=1),
+            nn.Conv2d(width, width, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.GELU(),
+            nn.Conv2d(width, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if inputs != outputs or stride > 1:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, features: Tensor) -> Tensor:
+        return F.gelu(self.shortcut(features) + self.layers(features))

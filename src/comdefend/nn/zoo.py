@@ -18,7 +18,7 @@ from torch import nn
 
 from comdefend.atomic import atomic_write
 from comdefend.errors import DataMissingError, InputError, WeightsError
-from comdefend.nn.classifier import ClassifierConfig, SmallResNet
+from comdefend.nn.classifier import ClassifierConfig, SmallClassifier
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
 
@@ -54,7 +54,7 @@ def load(name: str | Path, device: torch.device | str = "cpu") -> ComDefend:
     return _fill(purifier, path, device)
 
 
-def load_classifier(name: str | Path, device: torch.device | str = "cpu") -> SmallResNet:
+def load_classifier(name: str | Path, device: torch.device | str = "cpu") -> SmallClassifier:
     """Load a small classifier in evaluation mode; it takes images in [0, 1].
 
     Args:
@@ -68,7 +68,7 @@ def load_classifier(name: str | Path, device: torch.device | str = "cpu") -> Sma
     """
     config, path = _open(name, "classifier", ClassifierConfig)
     with torch.device("meta"):
-        classifier = SmallResNet(config)
+        classifier = SmallClassifier(config)
     return _fill(classifier, path, device)
 
 
@@ -86,7 +86,7 @@ def load_record(name: str | Path) -> dict[str, Any]:
 
 
 def save_weights(
-    path: Path, module: ComDefend | SmallResNet, record: dict[str, Any], half: bool = False
+    path: Path, module: ComDefend | SmallClassifier, record: dict[str, Any], half: bool = False
 ) -> None:
     """Write a module with its configuration and training record, atomically.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import comdefend
 from comdefend.data import ImageSet, has_test_split, load_image_set
-from comdefend.nn.classifier import SmallResNet
+from comdefend.nn.classifier import SmallClassifier
 from comdefend.nn.purifier import ComDefend
 from comdefend.nn.zoo import load_record
 from comdefend.training.measure import measure_accuracy, measure_fidelity
@@ -111,7 +111,11 @@ def purifier_card(record: dict[str, Any]) -> str:
 
 
 def classifier_record(
-    classifier: SmallResNet, recipe: ClassifierRecipe, images: ImageSet, split: str, run: RunFacts
+    classifier: SmallClassifier,
+    recipe: ClassifierRecipe,
+    images: ImageSet,
+    split: str,
+    run: RunFacts,
 ) -> dict[str, Any]:
     """Measure a trained classifier on clean images and return its record."""
     return {
@@ -128,9 +132,11 @@ def classifier_record(
 def classifier_card(record: dict[str, Any]) -> str:
     """Return the model card of a classifier's record, in Markdown."""
     recipe = record["recipe"]
+    # Weights made before there were several architectures name none.
+    architecture = recipe["network"].get("architecture", "resnet9")
     rows = {
         "data": f"`{recipe['data']}`, training split",
-        "architecture": f"SmallResNet, widths {tuple(recipe['network']['widths'])}",
+        "architecture": f"{architecture}, widths {tuple(recipe['network']['widths'])}",
         "parameters": f"{record['parameters']:,}, stored in 16 bits",
         "training": f"{recipe['epochs']} epochs, batches of {recipe['batch']}, "
         f"seed {recipe['seed']}",

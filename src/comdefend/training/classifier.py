@@ -19,7 +19,7 @@ from comdefend.data import ImageSet, has_test_split, load_image_set
 from comdefend.data.sources import Split, batches
 from comdefend.errors import InputError
 from comdefend.inference import apply, fingerprint
-from comdefend.nn.classifier import ClassifierConfig, SmallResNet
+from comdefend.nn.classifier import ClassifierConfig, SmallClassifier
 from comdefend.nn.zoo import load, load_classifier, save_weights
 from comdefend.store import Store
 from comdefend.training.batches import step_generator
@@ -50,7 +50,7 @@ class ClassifierTraining(LightningModule):
         self.automatic_optimization = False
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
-            self.classifier = SmallResNet(network).to(memory_format=torch.channels_last)
+            self.classifier = SmallClassifier(network).to(memory_format=torch.channels_last)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Do one step on (B, C, H, W) uint8 images and their (B,) labels."""

@@ -1,0 +1,144 @@
+"""What an experiment evaluates: classifiers and purifiers, opened or trained, and fingerprinted."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from comdefend.attacks import Expectation, with_stand_in
+from comdefend.classifiers import check_classifier, open_classifier
+from comdefend.defense import DefendedClassifier, is_random, load_defense
+from comdefend.errors import InputError, InputTypeError
+from comdefend.evaluation.experiment import DefensePlan, Experiment
+from comdefend.extras import require_extra
+from comdefend.inference import apply, fingerprint, images_at_once
+from comdefend.nn.purifier import ComDefend
+from comdefend.training.recipe import ClassifierRecipe, PurifierRecipe, recipe_to_dict
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A defence under evaluation.
+
+    Attributes:
+        plan: What it is.
+        purifier: None where there is no purifier.
+        classifier: Images in [0, 1] to logits; what an oblivious attacker attacks.
+        classifier_key: Fingerprint of the classifier.
+        key: Fingerprint of the whole.
+        draws: Draws to average over; 1 where nothing is random.
+    """
+
+    plan: DefensePlan
+    purifier: nn.Module | None
+    classifier: nn.Module
+    classifier_key: str
+    key: str
+    draws: int
+
+    def pipeline(self, stand_in: str = "identity") -> nn.Module:
+        """Return the whole pipeline, as an adaptive attacker and the user have it."""
+        if self.purifier is None:
+            return self.classifier
+        purifier = self.purifier
+        if stand_in != "identity":
+            assert isinstance(purifier, ComDefend)
+            purifier = with_stand_in(purifier, stand_in)
+        defended = DefendedClassifier(purifier, self.classifier).eval()
+        return Expectation(defended, self.draws) if self.draws > 1 else defended
+
+
+class Subjects:
+    """Opens the subjects of an experiment, and trains those that come as recipes.
+
+    Args:
+        experiment: What is evaluated.
+        output: Where trained weights are kept: a recipe is trained once, however many rows use it.
+        device: Where models run.
+        images: (N, C, H, W) in [0, 1], on which models must work.
+        labels: (N,), which classifiers must know.
+    """
+
+    def __init__(
+        self, experiment: Experiment, output: Path, device: str, images: Tensor, labels: Tensor
+    ) -> None:
+        self.experiment, self.output, self.device = experiment, output, device
+        self.images, self.labels = images, labels
+
+    def main(self) -> tuple[nn.Module, str]:
+        """Return the experiment's own classifier, and its fingerprint.
+
+        Raises:
+            InputError: It does not fit the data, or returns something else than logits.
+            DataMissingError: Its weights or the data to train it on are not there.
+        """
+        plan = self.experiment
+        if plan.train_classifier is not None:
+            return self._classifier(str(self._trained(plan.train_classifier)))
+        checkpoint = Path(plan.checkpoint) if plan.checkpoint else None
+        return self._classifier(plan.classifier, checkpoint, plan.mean, plan.std)
+
+    def open(self, plan: DefensePlan, main: tuple[nn.Module, str]) -> Subject:
+        """Return a row's subject; behind its purifier stands the main classifier by default.
+
+        Raises:
+            InputError: Its purifier or classifier does not fit the data.
+            DataMissingError: Weights, or the data to train on, are not there.
+        """
+        classifier, classifier_key = main
+        if plan.train_classifier is not None:
+            weights = self._trained(plan.train_classifier)
+            classifier, classifier_key = self._classifier(str(weights))
+        elif plan.classifier is not None:
+            classifier, classifier_key = self._classifier(plan.classifier)
+        spec = plan.purifier
+        if plan.train_purifier is not None:
+            spec = str(self._trained(plan.train_purifier))
+        if spec == "none":
+            return Subject(plan, None, classifier, classifier_key, f"none {classifier_key}", 1)
+        purifier = load_defense(spec).to(self.device).eval()
+        try:
+            apply(purifier, self.images[:1])
+        except (InputError, InputTypeError) as error:
+            raise InputError(f"{plan.name}: {error}") from error
+        draws = self.experiment.draws if is_random(purifier) else 1
+        key = f"{fingerprint(purifier)} {draws} {classifier_key}"
+        return Subject(plan, purifier, classifier, classifier_key, key, draws)
+
+    def _classifier(
+        self,
+        spec: str,
+        checkpoint: Path | None = None,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+    ) -> tuple[nn.Module, str]:
+        classifier = open_classifier(spec, checkpoint, mean, std).to(self.device)
+        few = slice(0, images_at_once(classifier, self.images))
+        images, labels = self.images[few].to(self.device), self.labels[few]
+        classes = check_classifier(classifier, images, labels)
+        if self.labels.max() >= classes:
+            raise InputError(
+                f"{spec}: has {classes} classes, the data has labels up to {self.labels.max()}"
+            )
+        # A user's classifier may compute something else with the same weights than it did before.
+        answers = (apply(classifier, self.images[few]) * 100).round().int()
+        digest = hashlib.sha256(answers.numpy().tobytes()).hexdigest()
+        return classifier, f"{fingerprint(classifier)} {digest}"
+
+    def _trained(self, recipe: PurifierRecipe | ClassifierRecipe) -> Path:
+        require_extra("train")
+        from comdefend.training.classifier import train_classifier
+        from comdefend.training.purifier import train_purifier
+
+        plain = recipe_to_dict(recipe)
+        digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+        folder = self.output / "trained" / f"{plain['kind']}-{digest[:12]}"
+        weights = folder / f"{plain['kind']}.safetensors"
+        if not weights.is_file():
+            if isinstance(recipe, PurifierRecipe):
+                train_purifier(recipe, folder, "32")
+            else:
+                train_classifier(recipe, folder)
+        return weights
