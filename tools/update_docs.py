@@ -18,6 +18,7 @@ from comdefend.evaluation.tables import markdown_table, percent
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ("README.md", "docs/noise.md", "docs/results.md", "docs/training.md")
 REPORTS = ("cifar10-small",)
+NOT_TIMED = "Not run yet: `python tools/defense_cost.py`."
 
 
 def demo_table() -> list[str]:
@@ -164,6 +165,66 @@ def noise_table() -> list[str]:
     return lines
 
 
+def speed_table() -> list[str]:
+    """How fast classifiers are behind each defence, from a timed run."""
+    if (record := _defense_cost()) is None:
+        return [NOT_TIMED]
+    columns = ["defence"]
+    for timed in record["costs"]:
+        count, _, height, width = timed["shape"]
+        columns.append(f"`{timed['classifier']}`, {count} of {height}x{width}: images a second")
+        columns.append("of undefended")
+    lines = [f"| {' | '.join(columns)} |", f"| ---{' | ---:' * (len(columns) - 1)} |"]
+    for rows in zip(*(timed["rows"] for timed in record["costs"]), strict=True):
+        figures = [f"{row['rate']:.3g} | {percent(row['ratio'], 1)}" for row in rows]
+        lines.append(f"| {' | '.join([rows[0]['defense'], *figures])} |")
+    return [
+        *lines,
+        "",
+        f"In float32; medians of {record['costs'][0]['rounds']} rounds, in which all take turns. "
+        f"{_machine(record)}; [record](records/defense-cost.json), made by "
+        "`python tools/defense_cost.py`.",
+    ]
+
+
+def bfloat16_table() -> list[str]:
+    """What bfloat16 changes, from the same run."""
+    if (record := _defense_cost()) is None:
+        return [NOT_TIMED]
+    found = record["bfloat16"]
+    attack, count, rows = found["attack"], found["images"], found["rows"]
+    lines = [
+        "| defence | images | verdicts that change | accuracy, points "
+        "| bits of the code that change | PSNR of the purified images, dB |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        gain = 100 * (row["accuracy"]["bfloat16"] - row["accuracy"]["float32"])
+        shown = f"{attack['attack'].upper()}-{attack['steps']} {attack['eps']}/255"
+        figures = [f"{row['changed']} of {count}", f"{gain:+.1f}"]
+        figures += [percent(row["bits"], 2), f"{row['psnr']:.1f}"] if "bits" in row else ["–"] * 2
+        images = "clean" if row["images"] == "clean" else shown
+        lines.append(f"| {' | '.join([row['defense'], images, *figures])} |")
+    changed = sum(row["changed"] for row in rows)
+    speeds = [
+        f"{speed['bfloat16']:.3g} images a second instead of {speed['float32']:.3g} "
+        f"({speed['defense']}, {speed['ratio']:.2f} times)"
+        for speed in found["speeds"]
+    ]
+    return [
+        *lines,
+        "",
+        f"{changed} of {len(rows) * count:,} verdicts change, so evaluations stay in float32."
+        if changed
+        else f"None of {len(rows) * count:,} verdicts changes, so evaluations may run in bfloat16.",
+        f"The speed in bfloat16: {' and '.join(speeds)}, {found['batch']} images at once.",
+        "",
+        f"{count} images of `{found['data']}` (test, sample of seed {found['seed']}), classifier "
+        f"`{found['classifier']}`; the attack is oblivious, made in float32 and rounded to 8 bits. "
+        f"{_machine(record)}; [record](records/defense-cost.json), with the accuracies themselves.",
+    ]
+
+
 TABLES: dict[str, Callable[..., list[str]]] = {
     "demo": demo_table,
     "weights": weights_table,
@@ -171,6 +232,8 @@ TABLES: dict[str, Callable[..., list[str]]] = {
     "decay": decay_table,
     "noise": noise_table,
     "results": results_table,
+    "speed": speed_table,
+    "bfloat16": bfloat16_table,
 }
 
 
@@ -194,6 +257,19 @@ def _links(name: str) -> str:
 def report_of(name: str) -> str:
     """Return the report of a record: without example images, which may not be ours to give."""
     return render_report(load_record_file(ROOT / f"docs/records/{name}.json"))
+
+
+def _defense_cost() -> dict[str, Any] | None:
+    path = "docs/records/defense-cost.json"
+    return _read(path) if (ROOT / path).is_file() else None
+
+
+def _machine(record: dict[str, Any]) -> str:
+    native = any("bf16" in flag for flag in record["flags"])
+    return (
+        f"{record['threads']} threads, {record['architecture']} with {record['vectors']}, bfloat16 "
+        f"{'in hardware' if native else 'emulated'}, torch {record['versions']['torch']}"
+    )
 
 
 def _read(path: str) -> dict[str, Any]:
