@@ -51,6 +51,10 @@ def test_rows_may_train_what_they_evaluate():
         ({"defenses": []}, "defenses: name at least one"),
         ({"defenses": ["none", "none"]}, "two rows of the same name"),
         ({"defenses": [{"purifier": "x"}]}, "missing 1 required positional argument: 'name'"),
+        (
+            {"train_classifier": {"data": "mnist", "epochs": 1}, "checkpoint": "c.pt"},
+            "a classifier that is trained takes no checkpoint",
+        ),
         ({"defenses": [{"name": "a", "train_purifier": {"data": "mnist"}}]}, "argument: 'steps'"),
         ({"oblivious": [{"attack": "magic", "eps": [8]}]}, "unknown attack 'magic'; known: fgsm"),
         ({"oblivious": [{"attack": "fgsm"}]}, "'fgsm' needs eps"),

@@ -119,15 +119,22 @@ def run_and_show(experiment: Any, output: Path, device: str) -> None:
         TimeElapsedColumn(),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("loading")
+    bar = Progress(*columns, console=console, disable=not console.is_terminal)
+    task = bar.add_task("")
 
-        def show(label: str, done: int, total: int) -> None:
+    def show(label: str, done: int, total: int) -> None:
+        # What is trained first has a bar of its own.
+        if total and console.is_terminal:
+            bar.start()
             bar.update(task, description=label, completed=done, total=total)
-            if not console.is_terminal:
-                print(f"[{done}/{total}] {label}", file=console.file, flush=True)
+        else:
+            count = f"[{done}/{total}] " if total else ""
+            print(f"{count}{label}", file=console.file, flush=True)
 
+    try:
         record = run_experiment(experiment, output, open_device(device), show)
+    finally:
+        bar.stop()
     Console().print(Markdown(markdown_table(record)))
     for check in record["checks"]:
         if check["passed"] is False:

@@ -34,7 +34,10 @@ from comdefend.training.measure import peak_signal_noise_ratio, round_to_8_bits
 USUAL_EPS = 8
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, the number of finished steps and that of all steps."""
+"""Called with what is being done, the number of finished steps and that of all steps.
+
+Before the first step, while models are trained, both numbers are 0.
+"""
 
 
 def run_experiment(
@@ -61,7 +64,7 @@ def run_experiment(
         DataMissingError: Data or weights are not there.
         OutputError: The folder cannot be written.
     """
-    evaluation = _Evaluation(experiment, output, device)
+    evaluation = _Evaluation(experiment, output, device, lambda label: progress(label, 0, 0))
     steps = list(evaluation.steps())
     for done, (label, step) in enumerate(steps):
         progress(label, done, len(steps))
@@ -78,7 +81,9 @@ def run_experiment(
 class _Evaluation:
     """An experiment in progress."""
 
-    def __init__(self, experiment: Experiment, output: Path, device: str) -> None:
+    def __init__(
+        self, experiment: Experiment, output: Path, device: str, announce: Callable[[str], None]
+    ) -> None:
         self.experiment, self.output, self.device = experiment, output, device
         self.store = Store(output / "cells", {"versions": records.versions(), "device": device})
         self.data = _sample(experiment)
@@ -88,7 +93,7 @@ class _Evaluation:
         self.rows: list[dict[str, Any]] = []
         self.checks: list[dict[str, Any]] = []
         self.about: list[dict[str, Any]] = []
-        subjects = Subjects(experiment, output, device, self.images, self.labels)
+        subjects = Subjects(experiment, output, device, self.images, self.labels, announce)
         self.main = subjects.main()
         # Only now: what cannot start should not leave a folder; nor should an output that cannot
         # be written cost an hour.

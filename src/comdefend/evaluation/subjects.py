@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,12 +60,20 @@ class Subjects:
         device: Where models run.
         images: (N, C, H, W) in [0, 1], on which models must work.
         labels: (N,), which classifiers must know.
+        announce: Told what is about to be trained.
     """
 
     def __init__(
-        self, experiment: Experiment, output: Path, device: str, images: Tensor, labels: Tensor
+        self,
+        experiment: Experiment,
+        output: Path,
+        device: str,
+        images: Tensor,
+        labels: Tensor,
+        announce: Callable[[str], None],
     ) -> None:
         self.experiment, self.output, self.device = experiment, output, device
+        self.announce = announce
         self.images, self.labels = images, labels
 
     def main(self) -> tuple[nn.Module, str]:
@@ -76,7 +85,7 @@ class Subjects:
         """
         plan = self.experiment
         if plan.train_classifier is not None:
-            return self._classifier(str(self._trained(plan.train_classifier)))
+            return self._classifier(str(self._trained(plan.train_classifier, plan.classifier)))
         checkpoint = Path(plan.checkpoint) if plan.checkpoint else None
         return self._classifier(plan.classifier, checkpoint, plan.mean, plan.std)
 
@@ -89,13 +98,13 @@ class Subjects:
         """
         classifier, classifier_key = main
         if plan.train_classifier is not None:
-            weights = self._trained(plan.train_classifier)
+            weights = self._trained(plan.train_classifier, plan.name)
             classifier, classifier_key = self._classifier(str(weights))
         elif plan.classifier is not None:
             classifier, classifier_key = self._classifier(plan.classifier)
         spec = plan.purifier
         if plan.train_purifier is not None:
-            spec = str(self._trained(plan.train_purifier))
+            spec = str(self._trained(plan.train_purifier, plan.name))
         if spec == "none":
             return Subject(plan, None, classifier, classifier_key, f"none {classifier_key}", 1)
         purifier = load_defense(spec).to(self.device).eval()
@@ -127,7 +136,7 @@ class Subjects:
         digest = hashlib.sha256(answers.numpy().tobytes()).hexdigest()
         return classifier, f"{fingerprint(classifier)} {digest}"
 
-    def _trained(self, recipe: PurifierRecipe | ClassifierRecipe) -> Path:
+    def _trained(self, recipe: PurifierRecipe | ClassifierRecipe, name: str) -> Path:
         require_extra("train")
         from comdefend.training.classifier import train_classifier
         from comdefend.training.purifier import train_purifier
@@ -137,6 +146,7 @@ class Subjects:
         folder = self.output / "trained" / f"{plain['kind']}-{digest[:12]}"
         weights = folder / f"{plain['kind']}.safetensors"
         if not weights.is_file():
+            self.announce(f"training the {plain['kind']} of '{name}' in {folder}")
             if isinstance(recipe, PurifierRecipe):
                 train_purifier(recipe, folder, "32")
             else:

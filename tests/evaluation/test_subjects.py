@@ -1,0 +1,64 @@
+import pytest
+import torch
+from PIL import Image
+
+from comdefend.demo.scenes import fashion_images
+from comdefend.evaluation.experiment import build_experiment
+from comdefend.evaluation.subjects import Subjects
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Shipped images as a folder: eight of each class to train on, two to test on."""
+    place = tmp_path_factory.mktemp("images")
+    images, labels = fashion_images()
+    for label in range(10):
+        for number, index in enumerate((labels == label).nonzero().flatten()[:10].tolist()):
+            folder = place / ("test" if number < 2 else "train") / f"{label}"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(images[index, 0].numpy()).save(folder / f"{index}.png")
+    return f"folder:{place}"
+
+
+def test_a_recipe_is_trained_once_however_many_rows_use_it(data, tmp_path):
+    network = {"channels": 1, "widths": [4, 4, 4, 4], "mean": [0.5], "std": [0.25]}
+    classifier = {"data": data, "epochs": 1, "batch": 16, "validation": 8, "network": network}
+    layers = {"channels": 1, "encoder_widths": [4], "decoder_widths": [4], "code_maps": 2}
+    purifier = {
+        "data": data, "steps": 2, "epoch_steps": 2, "validation": 8, "batch": 2, "network": layers,
+    }  # fmt: skip
+    experiment = build_experiment(
+        {
+            "name": "x", "title": "X", "data": data, "oblivious": [],
+            "adaptive": [{"attack": "pgd", "eps": [8]}],
+            "classifier": "small", "train_classifier": classifier,
+            "defenses": [
+                "none",
+                {"name": "shielded", "train_purifier": purifier},
+                {"name": "again", "train_purifier": purifier, "train_classifier": classifier},
+                {"name": "seed 1", "train_classifier": {**classifier, "seed": 1}},
+            ],
+        },
+        "test",
+    )  # fmt: skip
+    images, labels = torch.rand(4, 1, 28, 28), torch.tensor([0, 1, 2, 9])
+    told: list[str] = []
+
+    def opened():
+        subjects = Subjects(experiment, tmp_path, "cpu", images, labels, told.append)
+        main = subjects.main()
+        return [subjects.open(plan, main) for plan in experiment.defenses]
+
+    none, shielded, again, other = opened()
+    assert [message.split(" in ")[0] for message in told] == [
+        "training the classifier of 'small'",
+        "training the purifier of 'shielded'",
+        "training the classifier of 'seed 1'",
+    ]
+    assert none.classifier_key == shielded.classifier_key == again.classifier_key
+    assert shielded.key == again.key != none.key
+    assert other.classifier_key != none.classifier_key
+    assert shielded.pipeline()(images).shape == none.pipeline()(images).shape == (4, 10)
+    # And not again in a later run.
+    assert [subject.key for subject in opened()] == [s.key for s in (none, shielded, again, other)]
+    assert len(told) == 3
