@@ -219,3 +219,41 @@ def test_configuration_survives_json():
     import json
 
     assert PurifierConfig.from_dict(json.loads(json.dumps(GRAY_4BPP.to_dict()))) == GRAY_4BPP
+
+
+def nested():
+    torch.manual_seed(0)
+    config = PurifierConfig(
+        encoder_widths=(8,), decoder_widths=(8,), code_maps=8, downscale=2, rates=(2, 4)
+    )
+    return ComDefend(config).eval()
+
+
+@pytest.mark.parametrize(("bpp", "maps"), [(0.5, 2), (1, 4), (2, 8)])
+def test_at_a_lower_rate_the_first_maps_are_the_code(bpp, maps):
+    purifier, images = nested(), torch.rand(2, 3, 9, 14)
+    shorter = purifier.at(bpp)
+    assert shorter.config.bpp == bpp
+    assert shorter.encode(images).equal(purifier.encode(images)[:, :maps])
+    code = purifier.encode(images)
+    code[:, maps:] = 0
+    torch.testing.assert_close(shorter(images), purifier.decode(code, (9, 14)))
+    assert not shorter.training
+
+
+def test_a_lower_rate_shares_the_weights():
+    purifier = nested()
+    with torch.no_grad():
+        purifier.encoder.layers[0].bias += 1
+    shorter = purifier.at(1)
+    assert shorter.encoder.layers[0].bias.equal(purifier.encoder.layers[0].bias)
+    assert shorter.at(0.5).config.bpps == (0.5,)
+
+
+def test_rates_that_were_not_trained_are_refused():
+    with pytest.raises(InputError, match=r"at 0\.5, 1, 2 bits a pixel, not at 3"):
+        nested().at(3)
+    with pytest.raises(InputError, match="rates must ascend"):
+        PurifierConfig(rates=(4, 2))
+    with pytest.raises(InputError, match="rates must be an integer from 1 to 11, not 12"):
+        PurifierConfig(rates=(12,))

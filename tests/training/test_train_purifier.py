@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import signal
@@ -10,7 +11,9 @@ import torch
 from PIL import Image
 
 import comdefend
+from comdefend.demo.scenes import fashion_images
 from comdefend.errors import InputError
+from comdefend.training.measure import measure_fidelity
 from comdefend.training.purifier import train_purifier
 from comdefend.training.recipe import PurifierRecipe, load_recipe
 
@@ -106,6 +109,23 @@ def test_training_reduces_the_error_and_depends_on_the_seed(recipe_file, tmp_pat
     again = state(tmp_path / "short" / "purifier.safetensors")
     assert all(t.equal(again[n]) for n, t in same.items())
     assert not all(t.equal(again[n]) for n, t in other.items())
+
+
+def test_with_rates_the_first_maps_learn_to_stand_alone(recipe_file, tmp_path):
+    recipe = load_recipe(str(recipe_file), PurifierRecipe)
+
+    def psnr_of_one_map(name, rates):
+        network = dataclasses.replace(recipe.network, rates=rates)
+        path = train_purifier(dataclasses.replace(recipe, network=network), tmp_path / name, "32")
+        purifier = comdefend.load(str(path))
+        purifier.config = dataclasses.replace(recipe.network, rates=(1, 2))
+        images = fashion_images()[0][150:]
+        return measure_fidelity(purifier.at(1), images).psnr
+
+    assert psnr_of_one_map("nested", (1, 2)) > psnr_of_one_map("whole", ()) + 2
+    record = comdefend.load_record(str(tmp_path / "nested" / "purifier.safetensors"))
+    assert list(record["fidelity_at"]) == ["1", "2"]
+    assert "| PSNR at 1 bits a pixel |" in (tmp_path / "nested" / "purifier.md").read_text()
 
 
 def test_training_goes_on_from_given_weights(recipe_file, tmp_path):

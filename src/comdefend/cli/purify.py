@@ -53,6 +53,12 @@ def purify(
     weights: Annotated[
         str, typer.Option("--weights", "-w", help="Shipped weights, or a .safetensors file.")
     ] = "rgb-12bpp",
+    bpp: Annotated[
+        float | None,
+        typer.Option(
+            help="Bits a pixel, for weights that work at several.", show_default="the most"
+        ),
+    ] = None,
     format: Annotated[
         str | None,
         typer.Option(help="png, jpeg, webp, tiff or bmp.", show_default="of OUT, else png"),
@@ -83,6 +89,7 @@ def purify(
             inputs,
             output,
             weights,
+            bpp=bpp,
             format=format,
             overwrite=overwrite,
             device=open_device(device),

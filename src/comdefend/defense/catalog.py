@@ -18,6 +18,7 @@ from comdefend.nn import zoo
 DEFENSES: dict[str, str] = {
     "none": "no defence: the classifier alone",
     "WEIGHTS": "ComDefend with shipped weights, by name, or with a .safetensors file",
+    "WEIGHTS@BPP": "the same at fewer bits a pixel, for weights that work at several",
     "jpeg:QUALITY": "JPEG coding, quality 1 to 95",
     "jpeg:QUALITY+OFFSET": "the same, with the grid of blocks shifted by 1 to 15 pixels",
     "bits:BITS": "rounding to 2^BITS values, BITS 1 to 8",
@@ -60,6 +61,9 @@ def load_defense(spec: str) -> nn.Module:
         return nn.Identity().eval()
     if spec == "resize-pad":
         return ResizePad()
+    weights, at, bpp = spec.rpartition("@")
+    if at and (weights in zoo.weights() or weights.endswith(".safetensors")):
+        return zoo.load(weights).at(_number(bpp, spec))
     if spec in zoo.weights() or spec.endswith(".safetensors"):
         return zoo.load(spec)
     name, _, argument = spec.partition(":")
@@ -71,6 +75,13 @@ def load_defense(spec: str) -> nn.Module:
         raise InputError(f"{spec}: {error}") from error
     except ValueError as error:
         raise _unknown(spec) from error
+
+
+def _number(text: str, spec: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{spec}: behind '@' stand bits a pixel, not '{text}'") from None
 
 
 def _unknown(spec: str) -> InputError:

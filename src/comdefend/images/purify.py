@@ -47,6 +47,7 @@ def purify_files(
     output: str | Path,
     weights: str | Path | ComDefend = "rgb-12bpp",
     *,
+    bpp: float | None = None,
     format: str | None = None,
     overwrite: bool = False,
     device: torch.device | str | None = None,
@@ -64,6 +65,7 @@ def purify_files(
             input file, the file to write, if its suffix is one of an image.
         weights: A purifier in evaluation mode, the name of shipped weights, or the path of a
             weight file.
+        bpp: Bits a pixel, for weights that work at several; by default the most.
         format: ``png``, ``jpeg``, ``webp``, ``tiff`` or ``bmp``; by default the suffix of an
             output file, else PNG. Only JPEG is lossy, and warns of it once.
         overwrite: Purify again what was purified before.
@@ -75,8 +77,8 @@ def purify_files(
         What became of each file, in the order of the inputs.
 
     Raises:
-        InputError: No images, an unknown format, outputs that would collide, or a purifier in
-            training mode.
+        InputError: No images, an unknown format, outputs that would collide, a rate that the
+            weights do not have, or a purifier in training mode.
         DataMissingError: An input does not exist.
         OutputError: The output folder cannot be made.
         WeightsError: The weights are corrupt.
@@ -98,6 +100,7 @@ def purify_files(
     purifier = weights if isinstance(weights, ComDefend) else zoo.load(weights)
     if purifier.training:
         raise InputError("the purifier is in training mode; call its eval() first")
+    purifier = purifier if bpp is None else purifier.at(bpp)
     purifier = purifier if device is None else purifier.to(device)
     # Better to learn now that nothing can be written than after purifying the first file.
     make_folder(pairs[0][1].parent)

@@ -32,6 +32,8 @@ class PurifierConfig:
         downscale: Factor d between the image's and the code's resolution. The encoder starts
             with a pixel-unshuffle by d, the decoder ends with a pixel-shuffle by d.
         phi: Standard deviation of the training noise, in units of the logits z.
+        rates: Numbers of maps, ascending and below ``code_maps``, at which the first maps alone are
+            a code too (`ComDefend.at`). Empty: the code is the whole or nothing.
 
     Raises:
         InputError: A field is out of its range.
@@ -43,6 +45,7 @@ class PurifierConfig:
     code_maps: int = 12
     downscale: int = 1
     phi: float = 20.0
+    rates: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("encoder_widths", "decoder_widths"):
@@ -57,11 +60,22 @@ class PurifierConfig:
         check_integer("downscale", self.downscale, MAX_DOWNSCALE)
         if not isinstance(self.phi, int | float) or not 0 <= self.phi < float("inf"):
             raise InputError(f"phi must be a finite number that is not negative: {self.phi!r}")
+        if not isinstance(self.rates, tuple):
+            raise InputError(f"rates must be a tuple of numbers of maps: {self.rates!r}")
+        for rate in self.rates:
+            check_integer("rates", rate, self.code_maps - 1)
+        if list(self.rates) != sorted(set(self.rates)):
+            raise InputError(f"rates must ascend: {self.rates!r}")
 
     @property
     def bpp(self) -> float:
         """Bits of code for each pixel of the image."""
         return self.code_maps / self.downscale**2
+
+    @property
+    def bpps(self) -> tuple[float, ...]:
+        """All bits a pixel at which these weights work, ascending."""
+        return tuple(maps / self.downscale**2 for maps in (*self.rates, self.code_maps))
 
     @property
     def encoder_channels(self) -> tuple[int, ...]:

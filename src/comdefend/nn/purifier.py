@@ -1,5 +1,6 @@
 """ComCNN, RecCNN, and the two together: ComDefend (Jia et al., CVPR 2019)."""
 
+import dataclasses
 from itertools import pairwise
 
 import torch
@@ -148,6 +149,35 @@ class ComDefend(nn.Module):
         # By index, as the padding: exported programs would tie a slice to sizes that d divides.
         rows, columns = (torch.arange(length, device=images.device) for length in size)
         return images.index_select(-2, rows).index_select(-1, columns)
+
+    def at(self, bpp: float) -> "ComDefend":
+        """Return the purifier that uses the first maps of the code alone.
+
+        It shares these weights: a map that is left out is one filter less in the encoder, and one
+        input less in the decoder, which training with nested dropout (Rippel et al. 2014) showed as
+        zeros.
+
+        Args:
+            bpp: Bits a pixel, one of ``config.bpps``.
+
+        Raises:
+            InputError: The weights were not trained for that rate.
+        """
+        if bpp not in self.config.bpps:
+            known = ", ".join(f"{rate:g}" for rate in self.config.bpps)
+            raise InputError(f"bpp: these weights work at {known} bits a pixel, not at {bpp:g}")
+        maps = round(bpp * self.config.downscale**2)
+        rates = tuple(rate for rate in self.config.rates if rate < maps)
+        config = dataclasses.replace(self.config, code_maps=maps, rates=rates)
+        with torch.device("meta"):
+            shorter = ComDefend(config)
+        state = self.state_dict()
+        last = f"encoder.layers.{len(self.encoder.layers) - 1}"
+        state[f"{last}.weight"] = state[f"{last}.weight"][:maps]
+        state[f"{last}.bias"] = state[f"{last}.bias"][:maps]
+        state["decoder.layers.0.weight"] = state["decoder.layers.0.weight"][:, :maps]
+        shorter.load_state_dict(state, assign=True)
+        return shorter.train(self.training)
 
     def forward(self, images: Tensor) -> Tensor:
         """Purify images: (N, C, H, W) float in [0, 1] -> the same.

@@ -69,6 +69,10 @@ def purifier_record(
         "parameters": sum(p.numel() for p in purifier.parameters()),
         "measured_on": split,
         "fidelity": measure_fidelity(purifier, images).to_dict(),
+        "fidelity_at": {
+            f"{bpp:g}": measure_fidelity(purifier.at(bpp), images).to_dict()
+            for bpp in purifier.config.bpps[:-1]
+        },
         "run": asdict(run),
         "versions": _versions(),
     }
@@ -90,6 +94,10 @@ def purifier_card(record: dict[str, Any]) -> str:
         "measured on": f"{fidelity['images']:,} images ({record['measured_on']})",
         "PSNR": f"{fidelity['psnr']:.2f} dB (mean over images), "
         f"{fidelity['pooled_psnr']:.2f} dB (of the mean squared error)",
+        **{
+            f"PSNR at {bpp} bits a pixel": f"{lower['psnr']:.2f} dB"
+            for bpp, lower in record.get("fidelity_at", {}).items()
+        },
         "SSIM": f"{fidelity['ssim']:.4f}",
         "MS-SSIM": f"{ms_ssim:.4f}" if ms_ssim is not None else "images are too small for it",
         "ones in the code": f"{fidelity['ones']:.1%}",

@@ -64,7 +64,7 @@ class PurifierTraining(LightningModule):
         images = batch.float() / 255
         images = images.contiguous(memory_format=torch.channels_last)
         logits = self.purifier.logits(images)
-        code = self.purifier.binarize(logits, self._noise(logits))
+        code = self.purifier.binarize(logits, self._noise(logits)) * self._kept(logits)
         purified = self.purifier.decode(code, size=(images.shape[-2], images.shape[-1]))
         loss = purifier_loss(images, purified.float(), code.float(), self.recipe.code_weight)
 
@@ -95,9 +95,12 @@ class PurifierTraining(LightningModule):
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         """Measure the PSNR in use, with the hard threshold, on (B, C, h, w) uint8 images."""
         images = batch.float() / 255
-        purified = round_to_8_bits(self.purifier(images).float())
-        psnr = peak_signal_noise_ratio(purified, images)
-        self.log("validation_psnr", psnr, prog_bar=True, batch_size=len(batch))
+        *lower, whole = self.purifier.config.bpps
+        for bpp in (*lower, whole):
+            purified = round_to_8_bits(self.purifier.at(bpp)(images).float())
+            psnr = peak_signal_noise_ratio(purified, images)
+            name = "validation_psnr" if bpp == whole else f"validation_psnr_{bpp:g}bpp"
+            self.log(name, psnr, prog_bar=bpp == whole, batch_size=len(batch))
 
     def configure_optimizers(self) -> Any:
         """Return Muon for filters and Adam for biases, with their schedules."""
@@ -127,11 +130,26 @@ class PurifierTraining(LightningModule):
         return optimizers, schedulers
 
     def _noise(self, logits: Tensor) -> Tensor:
-        """Draw this step's noise: for the whole batch, of which each process takes its share."""
         generator = step_generator(self.recipe.seed, "noise", self.step)
-        share, world, rank = len(logits), self.trainer.world_size, self.trainer.global_rank
-        noise = torch.randn(share * world, *logits.shape[1:], generator=generator)
-        return noise[rank * share : (rank + 1) * share].to(logits)
+        noise = torch.randn(self._whole(logits), *logits.shape[1:], generator=generator)
+        return self._share(noise).to(logits)
+
+    def _kept(self, logits: Tensor) -> Tensor:
+        """Return which maps of each image's code are kept, (B, K, 1, 1): a rate drawn for each."""
+        config = self.recipe.network
+        maps = torch.tensor((*config.rates, config.code_maps))
+        generator = step_generator(self.recipe.seed, "rates", self.step)
+        drawn = maps[torch.randint(len(maps), (self._whole(logits), 1), generator=generator)]
+        kept = torch.arange(config.code_maps) < drawn
+        return self._share(kept).to(logits).unsqueeze(-1).unsqueeze(-1)
+
+    def _whole(self, logits: Tensor) -> int:
+        """Return the size of the step's batch, over all processes."""
+        return len(logits) * self.trainer.world_size
+
+    def _share(self, drawn: Tensor) -> Tensor:
+        """Return this process's part of what was drawn for the whole batch."""
+        return drawn.chunk(self.trainer.world_size)[self.trainer.global_rank]
 
 
 @torch.no_grad()
