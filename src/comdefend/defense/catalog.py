@@ -17,7 +17,8 @@ from comdefend.nn import zoo
 
 DEFENSES: dict[str, str] = {
     "none": "no defence: the classifier alone",
-    "WEIGHTS": "ComDefend with shipped weights, by name, or with a .safetensors file",
+    "WEIGHTS": "ComDefend with shipped weights, by name; a .safetensors file that training made: "
+    "ComDefend or HGD",
     "jpeg:QUALITY": "JPEG coding, quality 1 to 95",
     "jpeg:QUALITY+OFFSET": "the same, with the grid of blocks shifted by 1 to 15 pixels",
     "bits:BITS": "rounding to 2^BITS values, BITS 1 to 8",
@@ -61,7 +62,7 @@ def load_defense(spec: str) -> nn.Module:
     if spec == "resize-pad":
         return ResizePad()
     if spec in zoo.weights() or spec.endswith(".safetensors"):
-        return zoo.load(spec)
+        return zoo.load_purifying(spec)
     name, _, argument = spec.partition(":")
     if name not in _WITH_ARGUMENT:
         raise _unknown(spec)
