@@ -15,7 +15,8 @@ _HELP = """Train a purifier by a recipe.
 
 Recipes that ship: rgb-12bpp and gray-4bpp, those of the shipped weights, which see clean images
 only; and those of defences to compare with: cifar10-hgd and fashion-mnist-hgd, denoisers trained
-against attacks on a classifier. A YAML file of the same form is a recipe too. Data: cifar10,
+against attacks on a classifier, and cifar10-pixelcnn and fashion-mnist-pixelcnn, models of clean
+images for PixelDefend. A YAML file of the same form is a recipe too. Data: cifar10,
 cifar100, fashion-mnist, mnist (in the folder that COMDEFEND_DATA names), parquet:PATH, or
 folder:PATH for any folder of images.
 

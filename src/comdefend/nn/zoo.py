@@ -1,8 +1,8 @@
 """Weight files: safetensors with configuration and training record, by name or by path.
 
-A file's metadata holds ``kind`` (``purifier``, ``classifier`` or ``denoiser``), ``config`` and
-``record``, the latter two as JSON. Nothing is ever unpickled, and no size in a header is believed
-before the configuration's bounds and the tensors' shapes agree.
+A file's metadata holds ``kind`` (``purifier``, ``classifier``, ``denoiser`` or ``pixelcnn``),
+``config`` and ``record``, the latter two as JSON. Nothing is ever unpickled, and no size in a
+header is believed before the configuration's bounds and the tensors' shapes agree.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ from comdefend.errors import DataMissingError, InputError, WeightsError
 from comdefend.nn.classifier import ClassifierConfig, SmallResNet
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.denoiser import Denoiser, DenoiserConfig
+from comdefend.nn.pixelcnn import PixelCNN, PixelCNNConfig
 from comdefend.nn.purifier import ComDefend
 
 _SHIPPED = resources.files("comdefend.nn") / "weights"
@@ -29,6 +30,7 @@ _KINDS: dict[type[nn.Module], str] = {
     ComDefend: "purifier",
     SmallResNet: "classifier",
     Denoiser: "denoiser",
+    PixelCNN: "pixelcnn",
 }
 
 
@@ -78,8 +80,10 @@ def load_classifier(name: str | Path, device: torch.device | str = "cpu") -> Sma
     return _fill(classifier, path, device)
 
 
-def load_purifying(name: str | Path, device: torch.device | str = "cpu") -> ComDefend | Denoiser:
-    """Load whatever a weight file holds to purify images with, in evaluation mode.
+def load_purifying(
+    name: str | Path, device: torch.device | str = "cpu"
+) -> ComDefend | Denoiser | PixelCNN:
+    """Load whatever a weight file holds to purify images by, in evaluation mode.
 
     Args:
         name: A name of `weights`, or the path of a ``.safetensors`` file.
@@ -95,6 +99,11 @@ def load_purifying(name: str | Path, device: torch.device | str = "cpu") -> ComD
         with torch.device("meta"):
             denoiser = Denoiser(config)
         return _fill(denoiser, path, device)
+    if kind == "pixelcnn":
+        model_config, path = _open(name, kind, PixelCNNConfig)
+        with torch.device("meta"):
+            model = PixelCNN(model_config)
+        return _fill(model, path, device)
     return load(name, device)
 
 
@@ -113,7 +122,7 @@ def load_record(name: str | Path) -> dict[str, Any]:
 
 def save_weights(
     path: Path,
-    module: ComDefend | SmallResNet | Denoiser,
+    module: ComDefend | SmallResNet | Denoiser | PixelCNN,
     record: dict[str, Any],
     half: bool = False,
 ) -> None:
@@ -176,7 +185,7 @@ def _metadata(path: Path) -> dict[str, str]:
         raise WeightsError(f"{path}: corrupt, not a safetensors file ({error})") from error
 
 
-_Config = TypeVar("_Config", PurifierConfig, ClassifierConfig, DenoiserConfig)
+_Config = TypeVar("_Config", PurifierConfig, ClassifierConfig, DenoiserConfig, PixelCNNConfig)
 
 
 def _open(name: str | Path, kind: str, config: type[_Config]) -> tuple[_Config, Path]:

@@ -14,10 +14,12 @@ from comdefend.data import ImageSet, has_test_split, load_image_set
 from comdefend.inference import apply
 from comdefend.nn.classifier import SmallResNet
 from comdefend.nn.denoiser import Denoiser
+from comdefend.nn.pixelcnn import PixelCNN
 from comdefend.nn.purifier import ComDefend
 from comdefend.nn.zoo import load_record
 from comdefend.training.measure import (
     measure_accuracy,
+    measure_bits,
     measure_fidelity,
     peak_signal_noise_ratio,
     round_to_8_bits,
@@ -25,6 +27,7 @@ from comdefend.training.measure import (
 from comdefend.training.recipe import (
     ClassifierRecipe,
     DenoiserRecipe,
+    PixelCNNRecipe,
     PurifierRecipe,
     recipe_to_dict,
 )
@@ -206,6 +209,41 @@ def denoiser_card(record: dict[str, Any]) -> str:
         "versions": _joined(record["versions"]),
     }
     return "\n".join(["# Denoiser", "", *_table(rows)]) + "\n"
+
+
+def pixelcnn_record(
+    model: PixelCNN, recipe: PixelCNNRecipe, images: Tensor, split: str, run: RunFacts
+) -> dict[str, Any]:
+    """Measure a trained model of images on (N, C, H, W) uint8 images and return its record."""
+    return {
+        "recipe": recipe_to_dict(recipe),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "reach": model.config.reach,
+        "measured_on": split,
+        "images": len(images),
+        "bits": measure_bits(model, images),
+        "run": asdict(run),
+        "versions": _versions(),
+    }
+
+
+def pixelcnn_card(record: dict[str, Any]) -> str:
+    """Return the model card of the record of a model of images, in Markdown."""
+    recipe, (up, left) = record["recipe"], record["reach"]
+    network = recipe["network"]
+    rows = {
+        "data": f"`{recipe['data']}`, training split",
+        "architecture": f"PixelCNN, {network['layers']} blocks of width {network['width']}, "
+        f"{network['mixtures']} mixtures",
+        "looks back": f"{up} rows up, {left} pixels to the left",
+        "parameters": f"{record['parameters']:,}",
+        "training": f"{recipe['steps']:,} steps of {recipe['batch']} images, seed {recipe['seed']}",
+        "PixelDefend moves values by": f"up to {network['eps']}/255",
+        "measured on": f"{record['images']:,} images ({record['measured_on']})",
+        "bits a dimension": f"{record['bits']:.3f}",
+        "versions": _joined(record["versions"]),
+    }
+    return "\n".join(["# Model of images", "", *_table(rows)]) + "\n"
 
 
 def _start(record: dict[str, Any]) -> str:

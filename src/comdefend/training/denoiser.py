@@ -34,6 +34,8 @@ class DenoiserTraining(Descent):
         classifier: The guide, in evaluation mode; it is not trained.
     """
 
+    network: Denoiser
+
     def __init__(self, recipe: DenoiserRecipe, classifier: SmallResNet) -> None:
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
@@ -140,7 +142,6 @@ def train_denoiser(recipe: DenoiserRecipe, output: Path, precision: Precision = 
     if has_test_split(recipe.data):
         test, split = load_image_set(recipe.data, "test", channels), "test"
     denoiser, weights = module.network.eval(), output / "denoiser.safetensors"
-    assert isinstance(denoiser, Denoiser)
     record = denoiser_record(
         denoiser, module.classifier, recipe, test, split, run_facts(training, trainer)
     )

@@ -11,6 +11,7 @@ from comdefend.errors import InputError
 from comdefend.nn.classifier import ClassifierConfig
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.denoiser import DenoiserConfig
+from comdefend.nn.pixelcnn import PixelCNNConfig
 
 RECIPES = resources.files("comdefend.training") / "recipes"
 
@@ -174,19 +175,63 @@ class DenoiserRecipe:
         return self.steps // self.epoch_steps
 
 
+@dataclass(frozen=True)
+class PixelCNNRecipe:
+    """How a model of images is trained, for PixelDefend (Song et al. 2018).
+
+    Attributes:
+        data: Data set, as `comdefend.data` names it; its training split is used.
+        network: The model's architecture, and how far PixelDefend moves values.
+        steps: Steps of training.
+        batch: Images in a step.
+        learning_rate: Peak learning rate of Muon, for filters.
+        bias_rate: Peak learning rate of Adam, for all other parameters.
+        epoch_steps: Steps between two checkpoints and validations.
+        validation: Training images held out for validation, never trained on.
+        seed: Seed of initialisation and order.
+    """
+
+    data: str
+    network: PixelCNNConfig
+    steps: int
+    batch: int = 16
+    learning_rate: float = 0.02
+    bias_rate: float = 5e-3
+    epoch_steps: int = 100
+    validation: int = 256
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        settings.check_types(self)
+        settings.check_positive(
+            self, "steps", "batch", "learning_rate", "bias_rate", "epoch_steps", "validation"
+        )
+        _check_epochs(self.steps, self.epoch_steps)
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs, each of ``epoch_steps`` steps."""
+        return self.steps // self.epoch_steps
+
+
 def _check_epochs(steps: int, epoch_steps: int) -> None:
     if steps % epoch_steps:
         raise InputError(f"steps ({steps}) must be a multiple of epoch_steps ({epoch_steps})")
 
 
-Recipe = PurifierRecipe | ClassifierRecipe | DenoiserRecipe
+Recipe = PurifierRecipe | ClassifierRecipe | DenoiserRecipe | PixelCNNRecipe
 _KINDS: dict[str, tuple[type[Recipe], Any]] = {
     "purifier": (PurifierRecipe, PurifierConfig),
     "classifier": (ClassifierRecipe, ClassifierConfig),
     "denoiser": (DenoiserRecipe, DenoiserConfig),
+    "pixelcnn": (PixelCNNRecipe, PixelCNNConfig),
 }
-PURIFYING: tuple[type[PurifierRecipe | DenoiserRecipe], ...] = (PurifierRecipe, DenoiserRecipe)
-"""The recipes whose networks turn images into images."""
+PURIFYING: tuple[type[PurifierRecipe | DenoiserRecipe | PixelCNNRecipe], ...] = (
+    PurifierRecipe,
+    DenoiserRecipe,
+    PixelCNNRecipe,
+)
+"""The recipes whose networks purify images, or tell PixelDefend how to."""
 
 _Recipe = TypeVar("_Recipe", bound=Recipe)
 _Kind = type[_Recipe] | tuple[type[_Recipe], ...]

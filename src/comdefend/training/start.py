@@ -5,8 +5,15 @@ from pathlib import Path
 from comdefend.errors import InputError
 from comdefend.training.classifier import train_classifier
 from comdefend.training.denoiser import train_denoiser
+from comdefend.training.pixelcnn import train_pixelcnn
 from comdefend.training.purifier import train_purifier
-from comdefend.training.recipe import DenoiserRecipe, PurifierRecipe, Recipe, kind_of
+from comdefend.training.recipe import (
+    DenoiserRecipe,
+    PixelCNNRecipe,
+    PurifierRecipe,
+    Recipe,
+    kind_of,
+)
 from comdefend.training.run import Precision
 
 
@@ -35,4 +42,6 @@ def train(
         raise InputError(f"devices: a {kind_of(recipe)} is trained by one process, not {devices}")
     if isinstance(recipe, DenoiserRecipe):
         return train_denoiser(recipe, output, precision)
+    if isinstance(recipe, PixelCNNRecipe):
+        return train_pixelcnn(recipe, output, precision)
     return train_classifier(recipe, output, precision)
