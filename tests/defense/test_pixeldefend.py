@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from comdefend.defense import DefendedClassifier, PixelDefend, load_defense
-from comdefend.errors import InputError
+from comdefend.errors import InputError, InputTypeError
 from comdefend.inference import fingerprint
 from comdefend.nn.logistics import PixelMixture
 from comdefend.nn.pixelcnn import PixelCNN, PixelCNNConfig
@@ -29,7 +29,7 @@ def slowly(model, images):
     for i in range(height):
         for j in range(width):
             for k in range(channels):
-                mixture = PixelMixture(model(values / 255)[:, i, j], channels)
+                mixture = PixelMixture(model(values.double() / 255)[:, i, j], channels)
                 for known in range(k):
                     mixture.know(values[:, known, i, j].double())
                 logs = mixture.log_probabilities(everything)
@@ -37,7 +37,7 @@ def slowly(model, images):
                     low = max(int(values[n, k, i, j]) - eps, 0)
                     high = min(int(values[n, k, i, j]) + eps, 255)
                     values[n, k, i, j] = low + int(logs[n, low : high + 1].argmax())
-    return values / 255
+    return values.double() / 255
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -87,5 +87,13 @@ def test_it_opens_by_its_weights(tmp_path):
         assert not DefendedClassifier(found[eps], torch.nn.Identity().eval()).training
     # The same weights, but another defence: results of one must not pass for those of the other.
     assert fingerprint(found[8]) != fingerprint(found[16])
+
+
+def test_bad_images():
+    defense = PixelDefend(model(1).float())
     with pytest.raises(InputError, match="have 3 channels, these weights take 1"):
-        found[8](pixels(3).float())
+        defense(pixels(3).float())
+    with pytest.raises(InputError, match=r"must lie in \[0, 1\]"):
+        defense(255 * pixels(1).float())
+    with pytest.raises(InputTypeError, match="divide by 255"):
+        defense((255 * pixels(1)).byte())

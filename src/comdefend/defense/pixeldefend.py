@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from comdefend.nn.gradient import straight_through
+from comdefend.nn.images import check_images
 from comdefend.nn.logistics import PixelMixture
 from comdefend.nn.pixelcnn import PixelCNN
 
@@ -33,6 +34,8 @@ class PixelDefend(nn.Module):
             InputError: Wrong shape, channel count or range, or NaN.
             InputTypeError: Not a tensor of the weights' float type.
         """
+        # Rounding would hide what is wrong with them.
+        check_images(images, self.model.config.channels, next(self.model.parameters()).dtype)
         return straight_through(images, self._purified(images))
 
     @torch.no_grad()
