@@ -44,6 +44,13 @@ def test_rows_may_train_what_they_evaluate():
     assert build_experiment(built.to_dict(), "record") == built
 
 
+def test_rows_may_name_a_shipped_recipe():
+    row = {"name": "hgd", "train_purifier": "cifar10-hgd"}
+    built = build_experiment({**PLAIN, "defenses": [row]}, "test")
+    assert built.defenses[0].train_purifier.classifier == "cifar10-small"
+    assert build_experiment(built.to_dict(), "record") == built
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -51,6 +58,18 @@ def test_rows_may_train_what_they_evaluate():
         ({"defenses": []}, "defenses: name at least one"),
         ({"defenses": ["none", "none"]}, "two rows of the same name"),
         ({"defenses": [{"purifier": "x"}]}, "missing 1 required positional argument: 'name'"),
+        ({"defenses": [{"name": "a", "train_purifier": "magic"}]}, "unknown recipe 'magic'"),
+        (
+            {
+                "defenses": [
+                    {
+                        "name": "a",
+                        "train_purifier": {"kind": "classifier", "data": "mnist", "epochs": 1},
+                    }
+                ]
+            },
+            "a ClassifierRecipe makes no purifier",
+        ),
         (
             {"train_classifier": {"data": "mnist", "epochs": 1}, "checkpoint": "c.pt"},
             "a classifier that is trained takes no checkpoint",

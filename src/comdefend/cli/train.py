@@ -11,15 +11,18 @@ def register(app: typer.Typer) -> None:
     app.command("train", help=_HELP, epilog=_EPILOG)(train)
 
 
-_HELP = """Train a purifier on clean images, by a recipe.
+_HELP = """Train a purifier by a recipe.
 
-Recipes that ship: rgb-12bpp and gray-4bpp, those of the shipped weights. A YAML file of the same
-form is a recipe too. Data: cifar10, cifar100, fashion-mnist, mnist (in the folder that
-COMDEFEND_DATA names), parquet:PATH, or folder:PATH for any folder of images.
+Recipes that ship: rgb-12bpp and gray-4bpp, those of the shipped weights, which see clean images
+only; and those of defences to compare with: cifar10-hgd and fashion-mnist-hgd, denoisers trained
+against attacks on a classifier, and cifar10-pixelcnn and fashion-mnist-pixelcnn, models of clean
+images for PixelDefend. A YAML file of the same form is a recipe too. Data: cifar10,
+cifar100, fashion-mnist, mnist (in the folder that COMDEFEND_DATA names), parquet:PATH, or
+folder:PATH for any folder of images.
 
-The output folder receives logs (CSV and TensorBoard), a panel of reconstructions after every epoch,
-checkpoints, and at the end purifier.safetensors with its model card. Stop it whenever you like: the
-same command goes on from the last checkpoint."""
+The output folder receives logs (CSV and TensorBoard), checkpoints, for ComDefend a panel of
+reconstructions after every epoch, and at the end the weights, a .safetensors file, with their model
+card. Stop it whenever you like: the same command goes on from the last checkpoint."""
 
 _EPILOG = """Examples:
 
@@ -38,13 +41,15 @@ def train(
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option(help="Weights to start from instead of the recipe's.", show_default=False),
+        typer.Option(
+            help="ComDefend: weights to start from instead of the recipe's.", show_default=False
+        ),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(help="Steps instead of the recipe's.", show_default=False)
     ] = None,
     batch: Annotated[
-        int | None, typer.Option(help="Crops a step instead of the recipe's.", show_default=False)
+        int | None, typer.Option(help="Images a step instead of the recipe's.", show_default=False)
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed instead of the recipe's.", show_default=False)
@@ -52,19 +57,24 @@ def train(
     precision: Annotated[
         str, typer.Option(help="auto, 32 or bf16; auto takes bf16 where the hardware has it.")
     ] = "auto",
-    devices: Annotated[int, typer.Option(help="Processes that train together.", min=1)] = 1,
+    devices: Annotated[
+        int, typer.Option(help="ComDefend: processes that train together.", min=1)
+    ] = 1,
 ) -> None:
     """Train a purifier; see the help text above."""
     from comdefend.extras import require_extra
-    from comdefend.training.recipe import PurifierRecipe, load_recipe
+    from comdefend.training.recipe import PURIFYING, PurifierRecipe, load_recipe
 
     chosen = load_recipe(
-        recipe, PurifierRecipe, data=data, start=start, steps=steps, batch=batch, seed=seed
+        recipe, PURIFYING, data=data, start=start, steps=steps, batch=batch, seed=seed
     )
     require_extra("train")
-    from comdefend.training.purifier import train_purifier
+    from comdefend.training.start import train as run
 
-    weights = train_purifier(chosen, output, precision, devices)
+    weights = run(chosen, output, precision, devices)
     if weights is not None:
         print(weights.with_suffix(".md").read_text())
-        print(f"comdefend purify IN OUT --weights {weights}")
+        if isinstance(chosen, PurifierRecipe):
+            print(f"comdefend purify IN OUT --weights {weights}")
+        else:
+            print(f"comdefend evaluate CLASSIFIER --data DATA --defense {weights}")

@@ -9,6 +9,7 @@ from comdefend.defense.detection import (
     movement,
     roc_curve,
 )
+from comdefend.defense.pixeldefend import PixelDefend
 from comdefend.defense.transforms import (
     JPEG,
     BitDepth,
@@ -27,6 +28,7 @@ __all__ = [
     "Detector",
     "GaussianNoise",
     "MedianSmoothing",
+    "PixelDefend",
     "ResizePad",
     "TotalVariation",
     "auroc",

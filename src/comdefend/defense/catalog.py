@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from comdefend.defense.pixeldefend import PixelDefend
 from comdefend.defense.transforms import (
     JPEG,
     BitDepth,
@@ -14,11 +15,13 @@ from comdefend.defense.transforms import (
 )
 from comdefend.errors import InputError
 from comdefend.nn import zoo
+from comdefend.nn.pixelcnn import PixelCNN
 
 DEFENSES: dict[str, str] = {
     "none": "no defence: the classifier alone",
-    "WEIGHTS": "ComDefend with shipped weights, by name, or with a .safetensors file",
-    "WEIGHTS@BPP": "the same at fewer bits a pixel, for weights that work at several",
+    "WEIGHTS": "ComDefend with shipped weights, by name; a .safetensors file that training made: "
+    "ComDefend, HGD or PixelDefend",
+    "WEIGHTS@BPP": "ComDefend at fewer bits a pixel, for weights that work at several",
     "jpeg:QUALITY": "JPEG coding, quality 1 to 95",
     "jpeg:QUALITY+OFFSET": "the same, with the grid of blocks shifted by 1 to 15 pixels",
     "bits:BITS": "rounding to 2^BITS values, BITS 1 to 8",
@@ -65,7 +68,8 @@ def load_defense(spec: str) -> nn.Module:
     if at and (weights in zoo.weights() or weights.endswith(".safetensors")):
         return zoo.load(weights).at(_number(bpp, spec))
     if spec in zoo.weights() or spec.endswith(".safetensors"):
-        return zoo.load(spec)
+        found = zoo.load_purifying(spec)
+        return PixelDefend(found) if isinstance(found, PixelCNN) else found
     name, _, argument = spec.partition(":")
     if name not in _WITH_ARGUMENT:
         raise _unknown(spec)

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from comdefend.errors import InputError, InputTypeError
 from comdefend.extras import require
 from comdefend.nn.config import check_integer
-from comdefend.nn.purifier import RANGE_TOLERANCE
+from comdefend.nn.gradient import straight_through
+from comdefend.nn.images import RANGE_TOLERANCE
 
 # What Pillow advises: above 95 libjpeg switches parts of its compression off.
 MAX_QUALITY = 95
@@ -33,22 +34,6 @@ def is_random(module: nn.Module) -> bool:
     deterministic.
     """
     return any(getattr(part, "random", False) is True for part in module.modules())
-
-
-def straight_through(images: Tensor, transformed: Tensor) -> Tensor:
-    """Return ``transformed`` with the gradient of ``images``: backwards the identity.
-
-    The backward pass differentiable approximation of Athalye et al. 2018, Section 4.1, for
-    transformations that stay close to their input and have no useful gradient of their own.
-
-    Args:
-        images: What was transformed.
-        transformed: The result, of the same shape, computed without a graph.
-    """
-    if not images.requires_grad:
-        return transformed
-    # images - images is 0 exactly, so the values remain those of ``transformed``.
-    return transformed + (images - images.detach())
 
 
 class _Transformation(nn.Module, ABC):

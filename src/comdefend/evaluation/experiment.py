@@ -10,7 +10,16 @@ from typing import Any
 from comdefend import settings
 from comdefend.attacks import ATTACKS, STAND_INS
 from comdefend.errors import InputError
-from comdefend.training.recipe import ClassifierRecipe, PurifierRecipe, build_recipe
+from comdefend.training.recipe import (
+    PURIFYING,
+    ClassifierRecipe,
+    DenoiserRecipe,
+    PixelCNNRecipe,
+    PurifierRecipe,
+    build_recipe,
+    load_recipe,
+    recipe_to_dict,
+)
 
 EXPERIMENTS = resources.files("comdefend.evaluation") / "experiments"
 
@@ -58,14 +67,14 @@ class DefensePlan:
         purifier: As `comdefend.defense.load_defense` names it.
         classifier: The classifier behind it, if not the experiment's own: one that was trained on
             purified images, or against attacks.
-        train_purifier: Train the purifier by this recipe first.
-        train_classifier: Train the classifier by this recipe first.
+        train_purifier: Train the purifier by this recipe first; files may name a shipped one.
+        train_classifier: Train the classifier by this recipe first; files may name a shipped one.
     """
 
     name: str
     purifier: str = "none"
     classifier: str | None = None
-    train_purifier: PurifierRecipe | None = None
+    train_purifier: PurifierRecipe | DenoiserRecipe | PixelCNNRecipe | None = None
     train_classifier: ClassifierRecipe | None = None
 
     def __post_init__(self) -> None:
@@ -159,8 +168,13 @@ class Experiment:
             raise InputError(f"name must be that of a folder, not a path: {self.name!r}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the experiment as plain JSON types."""
-        return dataclasses.asdict(self)
+        """Return the experiment as plain JSON types, as an experiment file holds them."""
+        plain = dataclasses.asdict(self)
+        for row, fields in ((self, plain), *zip(self.defenses, plain["defenses"], strict=True)):
+            for name in ("train_purifier", "train_classifier"):
+                if recipe := getattr(row, name, None):
+                    fields[name] = recipe_to_dict(recipe)
+        return plain
 
 
 def experiments() -> list[str]:
@@ -243,11 +257,17 @@ def _defense(value: Any, where: str) -> DefensePlan:
 
 
 def _recipe(fields: dict[str, Any], name: str, where: str) -> None:
-    """Turn the plain recipe in a field, if there is one, into a `Recipe`."""
-    if fields.get(name) is not None:
-        recipe = settings.mapping(fields[name], f"{where}: {name}")
-        kind = {"kind": name.removeprefix("train_"), **recipe}
-        fields[name] = build_recipe(kind, f"{where}: {name}")
+    """Turn what a field says of a recipe, its shipped name or all of it, into the recipe."""
+    value, where = fields.get(name), f"{where}: {name}"
+    purifying = name == "train_purifier"
+    if isinstance(value, str):
+        fields[name] = load_recipe(value, PURIFYING if purifying else (ClassifierRecipe,))
+    elif value is not None:
+        kind = "purifier" if purifying else "classifier"
+        recipe = build_recipe({"kind": kind, **settings.mapping(value, where)}, where)
+        if isinstance(recipe, PURIFYING) != purifying:
+            raise InputError(f"{where}: a {type(recipe).__name__} makes no {kind}")
+        fields[name] = recipe
 
 
 def _attack(value: Any, where: str) -> AttackPlan:

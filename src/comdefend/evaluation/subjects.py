@@ -16,7 +16,7 @@ from comdefend.evaluation.experiment import DefensePlan, Experiment
 from comdefend.extras import require_extra
 from comdefend.inference import apply, fingerprint, images_at_once
 from comdefend.nn.purifier import ComDefend
-from comdefend.training.recipe import ClassifierRecipe, PurifierRecipe, recipe_to_dict
+from comdefend.training.recipe import Recipe, kind_of, recipe_to_dict
 
 
 @dataclass(frozen=True)
@@ -136,19 +136,17 @@ class Subjects:
         digest = hashlib.sha256(answers.numpy().tobytes()).hexdigest()
         return classifier, f"{fingerprint(classifier)} {digest}"
 
-    def _trained(self, recipe: PurifierRecipe | ClassifierRecipe, name: str) -> Path:
+    def _trained(self, recipe: Recipe, name: str) -> Path:
         require_extra("train")
-        from comdefend.training.classifier import train_classifier
-        from comdefend.training.purifier import train_purifier
+        from comdefend.training.start import train
 
-        plain = recipe_to_dict(recipe)
-        digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-        folder = self.output / "trained" / f"{plain['kind']}-{digest[:12]}"
-        weights = folder / f"{plain['kind']}.safetensors"
+        kind = kind_of(recipe)
+        plain = json.dumps(recipe_to_dict(recipe), sort_keys=True)
+        digest = hashlib.sha256(plain.encode()).hexdigest()[:12]
+        folder = self.output / "trained" / f"{kind}-{digest}"
+        weights = folder / f"{kind}.safetensors"
         if not weights.is_file():
-            self.announce(f"training the {plain['kind']} of '{name}' in {folder}")
-            if isinstance(recipe, PurifierRecipe):
-                train_purifier(recipe, folder, "32")
-            else:
-                train_classifier(recipe, folder)
+            self.announce(f"training the {kind} of '{name}' in {folder}")
+            # bf16 turns bits of the code over; classifiers learn as well with it.
+            train(recipe, folder, "auto" if kind == "classifier" else "32")
         return weights

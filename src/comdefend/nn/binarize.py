@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from comdefend.nn.gradient import straight_through
+
 
 def noisy_sigmoid(logits: Tensor, noise: Tensor) -> Tensor:
     """Return the training code sigmoid(z - n), in (0, 1) (Jia et al. 2019, Section 3.3).
@@ -28,6 +30,4 @@ def threshold(logits: Tensor) -> Tensor:
         logits: z, any shape, finite.
     """
     code = (logits > 0).to(logits.dtype)
-    if not logits.requires_grad:
-        return code
-    return code + (logits - logits.detach())
+    return straight_through(logits, code)

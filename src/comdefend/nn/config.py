@@ -20,8 +20,34 @@ def check_integer(name: str, value: object, maximum: int) -> None:
         raise InputError(f"{name} must be an integer from 1 to {maximum}, not {value!r}")
 
 
+class NetworkConfig:
+    """A frozen dataclass that describes a network, to and from plain JSON types."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the configuration as plain JSON types."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build a configuration from `to_dict`'s output.
+
+        Raises:
+            InputError: A key is unknown, or a value is out of range.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        if unknown := sorted(set(values) - known):
+            raise InputError(f"unknown configuration keys {unknown}; known: {sorted(known)}")
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**fields)
+
+
 @dataclass(frozen=True, slots=True)
-class PurifierConfig:
+class PurifierConfig(NetworkConfig):
     """Architecture of a `ComDefend`. The default is the paper's RGB network (Tables 1 and 2).
 
     Attributes:
@@ -96,26 +122,6 @@ class PurifierConfig:
         """
         convolutions = len(self.encoder_widths) + len(self.decoder_widths) + 2
         return (convolutions + (self.downscale > 1)) * self.downscale
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the configuration as plain JSON types."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build a configuration from `to_dict`'s output.
-
-        Raises:
-            InputError: A key is unknown, or a value is out of range.
-        """
-        known = {field.name for field in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise InputError(f"unknown configuration keys {unknown}; known: {sorted(known)}")
-        fields: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
-        return cls(**fields)
 
 
 RGB_12BPP = PurifierConfig()

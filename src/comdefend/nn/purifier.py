@@ -6,13 +6,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from comdefend.errors import InputError, InputTypeError
+from comdefend.errors import InputError
 from comdefend.nn.binarize import noisy_sigmoid, threshold
 from comdefend.nn.config import RGB_12BPP, PurifierConfig
-
-# Resizing and other arithmetic overshoots [0, 1] by rounding; anything beyond this is a mistake
-# such as images in 0..255 or already normalised.
-RANGE_TOLERANCE = 1e-3
+from comdefend.nn.images import check_dtype, check_images, check_range, pad_to_multiple
 
 
 class ComCNN(nn.Module):
@@ -80,8 +77,8 @@ class ComDefend(nn.Module):
             InputError: Wrong shape, channel count or range, or NaN.
             InputTypeError: Not a tensor of the weights' float type.
         """
-        self._check_images(images)
-        return self.encoder(_pad_to_multiple(images, self.config.downscale))
+        check_images(images, self.config.channels, self._dtype)
+        return self.encoder(pad_to_multiple(images, self.config.downscale))
 
     def binarize(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
         """Turn logits into the code: soft and noisy in training mode, else 0 or 1.
@@ -126,12 +123,12 @@ class ComDefend(nn.Module):
                 not lie in [0, 1].
             InputTypeError: Not a tensor of the weights' float type.
         """
-        self._check_dtype("code", code)
+        check_dtype("code", code, self._dtype)
         if code.ndim != 4 or code.shape[1] != self.config.code_maps:
             raise InputError(
                 f"code must have shape (N, {self.config.code_maps}, h, w), not {tuple(code.shape)}"
             )
-        _check_range("code", code)
+        check_range("code", code)
         images = self.decoder(code)
         if size is None:
             return images
@@ -189,25 +186,9 @@ class ComDefend(nn.Module):
         code = self.encode(images)
         return self.decode(code, size=(images.shape[-2], images.shape[-1]))
 
-    def _check_images(self, images: Tensor) -> None:
-        self._check_dtype("images", images)
-        if images.ndim != 4:
-            raise InputError(f"images: must have shape (N, C, H, W), not {tuple(images.shape)}")
-        if images.shape[1] != self.config.channels:
-            taken = "3 (RGB)" if self.config.channels == 3 else "1 (grey)"
-            raise InputError(f"images: have {images.shape[1]} channels, these weights take {taken}")
-        _check_range("images", images)
-
-    def _check_dtype(self, name: str, tensor: object) -> None:
-        if not isinstance(tensor, Tensor):
-            raise InputTypeError(f"{name}: must be a torch tensor, not {type(tensor).__name__}")
-        if not tensor.is_floating_point():
-            raise InputTypeError(
-                f"{name}: must be float, not {tensor.dtype}; for 8-bit images divide by 255"
-            )
-        wanted = self.encoder.layers[0].weight.dtype
-        if tensor.dtype != wanted and not torch.is_autocast_enabled(tensor.device.type):
-            raise InputTypeError(f"{name}: must be {wanted} as the weights, not {tensor.dtype}")
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
 
 
 def _convolutions(channels: tuple[int, ...]) -> nn.Sequential:
@@ -216,34 +197,3 @@ def _convolutions(channels: tuple[int, ...]) -> nn.Sequential:
     for inputs, outputs in pairwise(channels):
         layers += [nn.Conv2d(inputs, outputs, kernel_size=3, padding=1), nn.ELU()]
     return nn.Sequential(*layers[:-1])
-
-
-def _check_range(name: str, tensor: Tensor) -> None:
-    # A graph that is being compiled or exported cannot branch on values.
-    if torch.compiler.is_compiling():
-        return
-    if tensor.numel() == 0:
-        raise InputError(f"{name}: empty, its shape is {tuple(tensor.shape)}")
-    low, high = (bound.item() for bound in torch.aminmax(tensor.detach()))
-    if not (low >= -RANGE_TOLERANCE and high <= 1 + RANGE_TOLERANCE):
-        raise InputError(f"{name}: must lie in [0, 1] without NaN, found {low:.4g} to {high:.4g}")
-
-
-def _pad_to_multiple(images: Tensor, factor: int) -> Tensor:
-    """Reflect images at the right and the bottom until ``factor`` divides their size.
-
-    By index and not by ``F.pad``, whose reflection needs more pixels than it pads: an image of a
-    single pixel is padded too.
-    """
-    if factor == 1:
-        return images
-    height, width = images.shape[-2:]
-    rows = _reflected_indices(height, (height + factor - 1) // factor * factor, images.device)
-    columns = _reflected_indices(width, (width + factor - 1) // factor * factor, images.device)
-    return images.index_select(-2, rows).index_select(-1, columns)
-
-
-def _reflected_indices(length: int, target: int, device: torch.device) -> Tensor:
-    period = max(2 * (length - 1), 1)
-    position = torch.arange(target, device=device) % period
-    return torch.minimum(position, period - position)

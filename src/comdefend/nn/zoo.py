@@ -1,8 +1,8 @@
 """Weight files: safetensors with configuration and training record, by name or by path.
 
-A file's metadata holds ``kind`` (``purifier`` or ``classifier``), ``config`` and ``record``, the
-latter two as JSON. Nothing is ever unpickled, and no size in a header is believed before the
-configuration's bounds and the tensors' shapes agree.
+A file's metadata holds ``kind`` (``purifier``, ``classifier``, ``denoiser`` or ``pixelcnn``),
+``config`` and ``record``, the latter two as JSON. Nothing is ever unpickled, and no size in a
+header is believed before the configuration's bounds and the tensors' shapes agree.
 """
 
 import hashlib
@@ -20,10 +20,18 @@ from comdefend.atomic import atomic_write
 from comdefend.errors import DataMissingError, InputError, WeightsError
 from comdefend.nn.classifier import ClassifierConfig, SmallClassifier
 from comdefend.nn.config import PurifierConfig
+from comdefend.nn.denoiser import Denoiser, DenoiserConfig
+from comdefend.nn.pixelcnn import PixelCNN, PixelCNNConfig
 from comdefend.nn.purifier import ComDefend
 
 _SHIPPED = resources.files("comdefend.nn") / "weights"
 _SUFFIX = ".safetensors"
+_KINDS: dict[type[nn.Module], str] = {
+    ComDefend: "purifier",
+    SmallClassifier: "classifier",
+    Denoiser: "denoiser",
+    PixelCNN: "pixelcnn",
+}
 
 
 def weights() -> list[str]:
@@ -72,6 +80,33 @@ def load_classifier(name: str | Path, device: torch.device | str = "cpu") -> Sma
     return _fill(classifier, path, device)
 
 
+def load_purifying(
+    name: str | Path, device: torch.device | str = "cpu"
+) -> ComDefend | Denoiser | PixelCNN:
+    """Load whatever a weight file holds to purify images by, in evaluation mode.
+
+    Args:
+        name: A name of `weights`, or the path of a ``.safetensors`` file.
+        device: Where to put it.
+
+    Raises:
+        InputError, DataMissingError: As for `load`.
+        WeightsError: The file is corrupt, or holds nothing that purifies.
+    """
+    kind = _metadata(_locate(str(name), weights())).get("kind")
+    if kind == "denoiser":
+        config, path = _open(name, kind, DenoiserConfig)
+        with torch.device("meta"):
+            denoiser = Denoiser(config)
+        return _fill(denoiser, path, device)
+    if kind == "pixelcnn":
+        model_config, path = _open(name, kind, PixelCNNConfig)
+        with torch.device("meta"):
+            model = PixelCNN(model_config)
+        return _fill(model, path, device)
+    return load(name, device)
+
+
 def load_record(name: str | Path) -> dict[str, Any]:
     """Return the training record of a weight file: recipe, data, seed and what was measured.
 
@@ -86,26 +121,28 @@ def load_record(name: str | Path) -> dict[str, Any]:
 
 
 def save_weights(
-    path: Path, module: ComDefend | SmallClassifier, record: dict[str, Any], half: bool = False
+    path: Path,
+    module: ComDefend | SmallClassifier | Denoiser | PixelCNN,
+    record: dict[str, Any],
+    half: bool = False,
 ) -> None:
     """Write a module with its configuration and training record, atomically.
 
     Args:
         path: The ``.safetensors`` file to write.
-        module: A purifier or a classifier.
+        module: A network of one of the kinds.
         record: How it was trained and what it measured, JSON types only.
         half: Store floats in 16 bits; loading turns them back into 32.
 
     Raises:
         OutputError: The file cannot be written.
     """
-    kind = "purifier" if isinstance(module, ComDefend) else "classifier"
     tensors = {
         name: (t.half() if half and t.is_floating_point() else t).detach().cpu().contiguous()
         for name, t in module.state_dict().items()
     }
     metadata = {
-        "kind": kind,
+        "kind": _KINDS[type(module)],
         "config": json.dumps(module.config.to_dict()),
         "record": json.dumps(record),
     }
@@ -148,7 +185,7 @@ def _metadata(path: Path) -> dict[str, str]:
         raise WeightsError(f"{path}: corrupt, not a safetensors file ({error})") from error
 
 
-_Config = TypeVar("_Config", PurifierConfig, ClassifierConfig)
+_Config = TypeVar("_Config", PurifierConfig, ClassifierConfig, DenoiserConfig, PixelCNNConfig)
 
 
 def _open(name: str | Path, kind: str, config: type[_Config]) -> tuple[_Config, Path]:

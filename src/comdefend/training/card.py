@@ -7,15 +7,30 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from torch import Tensor
+from torch import Tensor, nn
 
 import comdefend
 from comdefend.data import ImageSet, has_test_split, load_image_set
+from comdefend.inference import apply
 from comdefend.nn.classifier import SmallClassifier
+from comdefend.nn.denoiser import Denoiser
+from comdefend.nn.pixelcnn import PixelCNN
 from comdefend.nn.purifier import ComDefend
 from comdefend.nn.zoo import load_record
-from comdefend.training.measure import measure_accuracy, measure_fidelity
-from comdefend.training.recipe import ClassifierRecipe, PurifierRecipe, recipe_to_dict
+from comdefend.training.measure import (
+    measure_accuracy,
+    measure_bits,
+    measure_fidelity,
+    peak_signal_noise_ratio,
+    round_to_8_bits,
+)
+from comdefend.training.recipe import (
+    ClassifierRecipe,
+    DenoiserRecipe,
+    PixelCNNRecipe,
+    PurifierRecipe,
+    recipe_to_dict,
+)
 
 
 @dataclass(frozen=True)
@@ -163,6 +178,86 @@ def classifier_card(record: dict[str, Any]) -> str:
     if recipe.get("complement"):
         rows["objective"] = "cross-entropy and complement entropy"
     return "\n".join(["# Classifier", "", *_table(rows)]) + "\n"
+
+
+def denoiser_record(
+    denoiser: Denoiser,
+    classifier: SmallClassifier,
+    recipe: DenoiserRecipe,
+    images: ImageSet,
+    split: str,
+    run: RunFacts,
+) -> dict[str, Any]:
+    """Measure a trained denoiser on clean images, alone and before its guide; return its record."""
+    clean = images.images.float() / 255
+    denoised = round_to_8_bits(apply(denoiser, clean))
+    defended = nn.Sequential(denoiser, classifier)
+    return {
+        "recipe": recipe_to_dict(recipe),
+        "guide": load_record(recipe.classifier),
+        "parameters": sum(p.numel() for p in denoiser.parameters()),
+        "measured_on": split,
+        "images": len(images),
+        "psnr": peak_signal_noise_ratio(denoised, clean).item(),
+        "accuracy": measure_accuracy(defended, images),
+        "run": asdict(run),
+        "versions": _versions(),
+    }
+
+
+def denoiser_card(record: dict[str, Any]) -> str:
+    """Return the model card of a denoiser's record, in Markdown."""
+    recipe = record["recipe"]
+    rows = {
+        "data": f"`{recipe['data']}`, training split",
+        "architecture": f"Denoiser (HGD), widths {tuple(recipe['network']['widths'])}",
+        "parameters": f"{record['parameters']:,}",
+        "guided by": f"the logits of `{recipe['classifier']}`",
+        "training": f"{recipe['steps']:,} steps of {recipe['batch']} clean and as many attacked "
+        f"images, seed {recipe['seed']}",
+        "attacks trained on": f"1 to {recipe['attack_steps']} steps from a random start, within "
+        f"1/255 to {recipe['attack_eps']}/255, on the guide alone",
+        "measured on": f"{record['images']:,} clean images ({record['measured_on']})",
+        "PSNR": f"{record['psnr']:.2f} dB (mean over images)",
+        "the guide's accuracy": f"{record['accuracy']:.2%} on denoised images",
+        "versions": _joined(record["versions"]),
+    }
+    return "\n".join(["# Denoiser", "", *_table(rows)]) + "\n"
+
+
+def pixelcnn_record(
+    model: PixelCNN, recipe: PixelCNNRecipe, images: Tensor, split: str, run: RunFacts
+) -> dict[str, Any]:
+    """Measure a trained model of images on (N, C, H, W) uint8 images and return its record."""
+    return {
+        "recipe": recipe_to_dict(recipe),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "reach": model.config.reach,
+        "measured_on": split,
+        "images": len(images),
+        "bits": measure_bits(model, images),
+        "run": asdict(run),
+        "versions": _versions(),
+    }
+
+
+def pixelcnn_card(record: dict[str, Any]) -> str:
+    """Return the model card of the record of a model of images, in Markdown."""
+    recipe, (up, left) = record["recipe"], record["reach"]
+    network = recipe["network"]
+    rows = {
+        "data": f"`{recipe['data']}`, training split",
+        "architecture": f"PixelCNN, {network['layers']} blocks of width {network['width']}, "
+        f"{network['mixtures']} mixtures",
+        "looks back": f"{up} rows up, {left} pixels to the left",
+        "parameters": f"{record['parameters']:,}",
+        "training": f"{recipe['steps']:,} steps of {recipe['batch']} images, seed {recipe['seed']}",
+        "PixelDefend moves values by": f"up to {network['eps']}/255",
+        "measured on": f"{record['images']:,} images ({record['measured_on']})",
+        "bits a dimension": f"{record['bits']:.3f}",
+        "versions": _joined(record["versions"]),
+    }
+    return "\n".join(["# Model of images", "", *_table(rows)]) + "\n"
 
 
 def _start(record: dict[str, Any]) -> str:

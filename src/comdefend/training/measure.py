@@ -13,6 +13,7 @@ from torchmetrics.functional.image import (
 
 from comdefend.data import ImageSet
 from comdefend.data.sources import batches
+from comdefend.nn.pixelcnn import PixelCNN
 from comdefend.nn.purifier import ComDefend
 
 # Five scales of an 11x11 window need images of more than (11 - 1) * 2^4 pixels.
@@ -115,3 +116,14 @@ def measure_accuracy(classifier: nn.Module, images: ImageSet, batch: int = 250) 
         logits = classifier(images.images[part].float() / 255)
         hits += int((logits.argmax(1) == images.labels[part]).sum())
     return hits / len(images)
+
+
+@torch.inference_mode()
+def measure_bits(model: PixelCNN, images: Tensor, batch: int = 50) -> float:
+    """Return the mean bits a dimension of (N, C, H, W) uint8 images."""
+    device = next(model.parameters()).device
+    total = 0.0
+    for part in batches(len(images), batch):
+        bits = model.bits_per_dimension(images[part].to(device).float() / 255)
+        total += bits.double().sum().item()
+    return total / len(images)

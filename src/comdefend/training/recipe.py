@@ -10,6 +10,8 @@ from comdefend import settings
 from comdefend.errors import InputError
 from comdefend.nn.classifier import ClassifierConfig
 from comdefend.nn.config import PurifierConfig
+from comdefend.nn.denoiser import DenoiserConfig
+from comdefend.nn.pixelcnn import PixelCNNConfig
 
 RECIPES = resources.files("comdefend.training") / "recipes"
 
@@ -61,10 +63,7 @@ class PurifierRecipe:
         for name in ("weight_decay", "code_weight"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative: {getattr(self, name)}")
-        if self.steps % self.epoch_steps:
-            raise InputError(
-                f"steps ({self.steps}) must be a multiple of epoch_steps ({self.epoch_steps})"
-            )
+        _check_epochs(self.steps, self.epoch_steps)
 
     @property
     def epochs(self) -> int:
@@ -127,15 +126,124 @@ class ClassifierRecipe:
             raise InputError(f"label_smoothing must be in [0, 1): {self.label_smoothing}")
 
 
-_NETWORKS: dict[type, Any] = {
-    PurifierRecipe: PurifierConfig,
-    ClassifierRecipe: ClassifierConfig,
+@dataclass(frozen=True)
+class DenoiserRecipe:
+    """How a denoiser is trained, guided by a classifier (HGD, Liao et al. 2018).
+
+    Attributes:
+        data: Data set, as `comdefend.data` names it; its training split is used.
+        network: The denoiser's architecture.
+        classifier: The guide, whose logits count: weights of a small classifier, a shipped name
+            or a ``.safetensors`` file.
+        steps: Steps of training.
+        batch: Clean images in a step; the same number of attacked ones comes with them.
+        learning_rate: Peak learning rate of Muon, for filters.
+        bias_rate: Peak learning rate of Adam, for all other parameters.
+        attack_eps: Largest bound of the attacks, in units of 1/255; each step draws its own.
+        attack_steps: Most steps of the attacks; each step of training draws its number.
+        epoch_steps: Steps between two checkpoints and validations.
+        validation: Training images held out for validation, never trained on.
+        seed: Seed of initialisation, order and attacks.
+    """
+
+    data: str
+    network: DenoiserConfig
+    classifier: str
+    steps: int
+    batch: int = 32
+    learning_rate: float = 0.02
+    bias_rate: float = 5e-3
+    attack_eps: int = 16
+    attack_steps: int = 3
+    epoch_steps: int = 100
+    validation: int = 256
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        settings.check_types(self)
+        settings.check_positive(
+            self, "steps", "batch", "learning_rate", "bias_rate", "attack_eps", "attack_steps",
+            "epoch_steps", "validation",
+        )  # fmt: skip
+        if self.attack_eps > 255:
+            raise InputError(f"attack_eps must be at most 255: {self.attack_eps}")
+        _check_epochs(self.steps, self.epoch_steps)
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs, each of ``epoch_steps`` steps."""
+        return self.steps // self.epoch_steps
+
+
+@dataclass(frozen=True)
+class PixelCNNRecipe:
+    """How a model of images is trained, for PixelDefend (Song et al. 2018).
+
+    Attributes:
+        data: Data set, as `comdefend.data` names it; its training split is used.
+        network: The model's architecture, and how far PixelDefend moves values.
+        steps: Steps of training.
+        batch: Images in a step.
+        learning_rate: Peak learning rate of Muon, for filters.
+        bias_rate: Peak learning rate of Adam, for all other parameters.
+        epoch_steps: Steps between two checkpoints and validations.
+        validation: Training images held out for validation, never trained on.
+        seed: Seed of initialisation and order.
+    """
+
+    data: str
+    network: PixelCNNConfig
+    steps: int
+    batch: int = 16
+    learning_rate: float = 0.02
+    bias_rate: float = 5e-3
+    epoch_steps: int = 100
+    validation: int = 256
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        settings.check_types(self)
+        settings.check_positive(
+            self, "steps", "batch", "learning_rate", "bias_rate", "epoch_steps", "validation"
+        )
+        _check_epochs(self.steps, self.epoch_steps)
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs, each of ``epoch_steps`` steps."""
+        return self.steps // self.epoch_steps
+
+
+def _check_epochs(steps: int, epoch_steps: int) -> None:
+    if steps % epoch_steps:
+        raise InputError(f"steps ({steps}) must be a multiple of epoch_steps ({epoch_steps})")
+
+
+Recipe = PurifierRecipe | ClassifierRecipe | DenoiserRecipe | PixelCNNRecipe
+_KINDS: dict[str, tuple[type[Recipe], Any]] = {
+    "purifier": (PurifierRecipe, PurifierConfig),
+    "classifier": (ClassifierRecipe, ClassifierConfig),
+    "denoiser": (DenoiserRecipe, DenoiserConfig),
+    "pixelcnn": (PixelCNNRecipe, PixelCNNConfig),
 }
-_Recipe = TypeVar("_Recipe", PurifierRecipe, ClassifierRecipe)
+PURIFYING: tuple[type[PurifierRecipe | DenoiserRecipe | PixelCNNRecipe], ...] = (
+    PurifierRecipe,
+    DenoiserRecipe,
+    PixelCNNRecipe,
+)
+"""The recipes whose networks purify images, or tell PixelDefend how to."""
+
+_Recipe = TypeVar("_Recipe", bound=Recipe)
+_Kind = type[_Recipe] | tuple[type[_Recipe], ...]
 
 
-def recipes(kind: type[_Recipe]) -> list[str]:
-    """Return the names of the shipped recipes of one kind."""
+def kind_of(recipe: Recipe) -> str:
+    """Return a recipe's kind, as recipe files write it; training's weight file is named by it."""
+    return next(name for name, (kind, _) in _KINDS.items() if isinstance(recipe, kind))
+
+
+def recipes(kind: _Kind[_Recipe]) -> list[str]:
+    """Return the names of the shipped recipes of one kind, or of several."""
     names = []
     for file in RECIPES.iterdir():
         if file.name.endswith(".yaml") and isinstance(_read(file.read_text(), file.name), kind):
@@ -143,16 +251,16 @@ def recipes(kind: type[_Recipe]) -> list[str]:
     return sorted(names)
 
 
-def load_recipe(name: str, kind: type[_Recipe], **changes: Any) -> _Recipe:
+def load_recipe(name: str, kind: _Kind[_Recipe], **changes: Any) -> _Recipe:
     """Load a recipe by its shipped name or from a YAML file.
 
     Args:
         name: A name of `recipes`, or a path that ends in ``.yaml``.
-        kind: `PurifierRecipe` or `ClassifierRecipe`.
+        kind: The class of recipe that is wanted, or several such as `PURIFYING`.
         changes: Fields to replace; those that are None stay.
 
     Raises:
-        InputError: No such recipe, one of the other kind, or a bad field.
+        InputError: No such recipe, one of another kind, or a bad field.
         DataMissingError: The file does not exist.
     """
     if name.endswith((".yaml", ".yml")):
@@ -164,34 +272,38 @@ def load_recipe(name: str, kind: type[_Recipe], **changes: Any) -> _Recipe:
             raise InputError(f"unknown recipe '{name}'; shipped: {known}; or give a .yaml file")
         recipe = _read(file.read_text(), file.name)
     if not isinstance(recipe, kind):
-        raise InputError(f"{name}: is a {type(recipe).__name__}, not a {kind.__name__}")
-    return dataclasses.replace(recipe, **{k: v for k, v in changes.items() if v is not None})
+        wanted = " or a ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+        raise InputError(f"{name}: is a {type(recipe).__name__}, not a {wanted}")
+    wanted_changes = {field: value for field, value in changes.items() if value is not None}
+    if unknown := sorted(set(wanted_changes) - {f.name for f in dataclasses.fields(recipe)}):
+        raise InputError(f"{name}: a {type(recipe).__name__} has no {' and no '.join(unknown)}")
+    return dataclasses.replace(recipe, **wanted_changes)
 
 
-def recipe_to_dict(recipe: PurifierRecipe | ClassifierRecipe) -> dict[str, Any]:
+def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
     """Return a recipe as plain JSON types, as a recipe file holds it."""
-    kind = "purifier" if isinstance(recipe, PurifierRecipe) else "classifier"
-    return {"kind": kind, **dataclasses.asdict(recipe)}
+    return {"kind": kind_of(recipe), **dataclasses.asdict(recipe)}
 
 
-def build_recipe(values: Mapping[str, Any], where: str) -> PurifierRecipe | ClassifierRecipe:
+def build_recipe(values: Mapping[str, Any], where: str) -> Recipe:
     """Make a recipe from plain values, as a recipe file holds them.
 
     Raises:
         InputError: A bad field.
     """
     fields = dict(values)
-    kinds = {"purifier": PurifierRecipe, "classifier": ClassifierRecipe}
-    kind = kinds.get(str(fields.pop("kind", "")))
-    if kind is None:
-        raise InputError(f"{where}: needs 'kind: purifier' or 'kind: classifier'")
+    name = str(fields.pop("kind", ""))
+    if name not in _KINDS:
+        known = " or ".join(f"'kind: {kind}'" for kind in _KINDS)
+        raise InputError(f"{where}: needs {known}")
+    kind, config = _KINDS[name]
     network = settings.mapping(fields.get("network") or {}, f"{where}: network")
     try:
-        fields["network"] = _NETWORKS[kind].from_dict(network)
+        fields["network"] = config.from_dict(network)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
     return settings.build(kind, fields, where)
 
 
-def _read(text: str, where: str) -> PurifierRecipe | ClassifierRecipe:
+def _read(text: str, where: str) -> Recipe:
     return build_recipe(settings.parse(text, where), where)

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from comdefend.atomic import atomic_write
 from comdefend.errors import ImageError, InputError, OutputError
-from comdefend.training.recipe import ClassifierRecipe, PurifierRecipe, recipe_to_dict
+from comdefend.training.recipe import Recipe, recipe_to_dict
 
 
 class _WithoutVersion:
@@ -52,7 +52,12 @@ class _AtomicCheckpoints(TorchCheckpointIO):
 def _hush() -> None:
     """Keep Lightning's advertisements, and warnings that users cannot act on, off the screen."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for message in (".*treespec.*", ".*smaller than the logging interval.*", ".*num_workers.*"):
+    for message in (
+        ".*treespec.*",
+        ".*smaller than the logging interval.*",
+        ".*num_workers.*",
+        ".*in eval mode.*",
+    ):
         warnings.filterwarnings("ignore", message=message)
 
 
@@ -127,7 +132,7 @@ def fit(
     return trainer
 
 
-def open_run(output: Path, recipe: PurifierRecipe | ClassifierRecipe) -> None:
+def open_run(output: Path, recipe: Recipe) -> None:
     """Make a run's folder, or check that the one there belongs to the same recipe.
 
     Raises:
