@@ -1,22 +1,20 @@
 """Small classifiers for 28x28 to 32x32 images, that ship with the package."""
 
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from comdefend.errors import InputError
-from comdefend.nn.config import MAX_WIDTH, check_integer
+from comdefend.nn.config import MAX_WIDTH, NetworkConfig, check_integer
 
 MAX_CLASSES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class ClassifierConfig:
+class ClassifierConfig(NetworkConfig):
     """Architecture of a `SmallClassifier`.
 
     Attributes:
@@ -56,26 +54,6 @@ class ClassifierConfig:
                 raise InputError(f"{name} must be numbers: {values!r}")
         if not all(value > 0 for value in self.std):
             raise InputError(f"std must be positive: {self.std!r}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the configuration as plain JSON types."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build a configuration from `to_dict`'s output.
-
-        Raises:
-            InputError: A key is unknown, or a value is out of range.
-        """
-        known = {field.name for field in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise InputError(f"unknown configuration keys {unknown}; known: {sorted(known)}")
-        fields: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
-        return cls(**fields)
 
 
 class SmallClassifier(nn.Module):

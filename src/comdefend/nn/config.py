@@ -1,4 +1,4 @@
-"""The shape of a purifier, as data."""
+"""The shape of networks, as data: what all have in common, and a purifier's."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -3,15 +3,12 @@
 import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import LightningModule
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from comdefend.atomic import atomic_write
@@ -24,18 +21,15 @@ from comdefend.nn.zoo import load, load_classifier, save_weights
 from comdefend.store import Store
 from comdefend.training.batches import step_generator
 from comdefend.training.card import classifier_card, classifier_record, run_facts
+from comdefend.training.descent import Descent
 from comdefend.training.measure import measure_accuracy
 from comdefend.training.objective import complement_loss, perturbed
-from comdefend.training.optimizer import Muon
 from comdefend.training.recipe import ClassifierRecipe
 from comdefend.training.run import Precision, fit, lightning_precision, open_run
 
 
-class ClassifierTraining(LightningModule):
+class ClassifierTraining(Descent):
     """Cross-entropy with label smoothing on shifted and mirrored images, attacked if so wanted.
-
-    Filters are trained by Muon, everything else by Adam, both with a linear warm-up and a linear
-    decay to zero.
 
     Args:
         recipe: Optimiser, schedule and augmentation.
@@ -43,60 +37,38 @@ class ClassifierTraining(LightningModule):
         steps: Steps in all.
     """
 
+    network: SmallClassifier
+
     def __init__(self, recipe: ClassifierRecipe, network: ClassifierConfig, steps: int) -> None:
-        super().__init__()
-        self.recipe, self.steps = recipe, steps
-        # Muon and Adam step one after the other in a step of training.
-        self.automatic_optimization = False
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
-            self.classifier = SmallClassifier(network).to(memory_format=torch.channels_last)
+            classifier = SmallClassifier(network).to(memory_format=torch.channels_last)
+        super().__init__(classifier, steps, recipe.learning_rate, recipe.bias_rate, momentum=0.9)
+        self.recipe = recipe
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Do one step on (B, C, H, W) uint8 images and their (B,) labels."""
         pixels, labels = batch
-        # Every optimiser's step counts once, and there are two.
-        generator = step_generator(self.recipe.seed, "augmentation", self.global_step // 2)
+        generator = step_generator(self.recipe.seed, "augmentation", self.step)
         recipe = self.recipe
         images = augment(pixels.float() / 255, recipe, generator)
         images = images.contiguous(memory_format=torch.channels_last)
         if recipe.attack_steps:
             attack = (recipe.attack_eps, recipe.attack_steps, generator)
-            images = perturbed(self.classifier, images, labels, *attack)
-        logits = self.classifier(images)
+            images = perturbed(self.network, images, labels, *attack)
+        logits = self.network(images)
         loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
         if recipe.complement:
             loss = loss + complement_loss(logits.float(), labels)
-
-        optimizers, schedulers = self.optimizers(), self.lr_schedulers()
-        assert isinstance(optimizers, list)
-        assert isinstance(schedulers, list)
-        for optimizer in optimizers:
-            optimizer.zero_grad()
-        self.manual_backward(loss)
-        for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
-            optimizer.step()
-            scheduler.step()
-
+        self.descend(loss)
         accuracy = (logits.argmax(1) == labels).float().mean()
         self.log_dict({"loss": loss, "accuracy": accuracy}, prog_bar=True)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Measure the accuracy on training images that were held out."""
         pixels, labels = batch
-        hits = self.classifier(pixels.float() / 255).argmax(1) == labels
+        hits = self.network(pixels.float() / 255).argmax(1) == labels
         self.log("validation_accuracy", hits.float().mean(), prog_bar=True, batch_size=len(labels))
-
-    def configure_optimizers(self) -> Any:
-        """Return Muon for filters and Adam for everything else, with their schedules."""
-        filters = [p for p in self.classifier.parameters() if p.ndim == 4]
-        others = [p for p in self.classifier.parameters() if p.ndim != 4]
-        muon = Muon(filters, lr=self.recipe.learning_rate, momentum=0.9)
-        adam = torch.optim.Adam(others, lr=self.recipe.bias_rate, betas=(0.9, 0.99))
-        return [muon, adam], [LambdaLR(muon, self._schedule), LambdaLR(adam, self._schedule)]
-
-    def _schedule(self, step: int) -> float:
-        return max(0.0, min((step + 1) / (0.1 * self.steps), (1 - step / self.steps) / 0.9))
 
 
 def augment(images: Tensor, recipe: ClassifierRecipe, generator: torch.Generator) -> Tensor:
@@ -213,7 +185,7 @@ def train_classifier(recipe: ClassifierRecipe, output: Path, precision: Precisio
         precision,
     )
     weights = output / "classifier.safetensors"
-    save_weights(weights, module.classifier, {}, half=True)
+    save_weights(weights, module.network, {}, half=True)
     stored = load_classifier(str(weights))
     test, split = original.subset(order[: recipe.validation]), "held out of training"
     if has_test_split(recipe.data):

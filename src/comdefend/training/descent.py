@@ -11,7 +11,7 @@ from comdefend.training.optimizer import Muon
 
 
 class Descent(LightningModule):
-    """What the trainings of denoisers and pixel models share.
+    """What the trainings of classifiers, denoisers and pixel models share.
 
     Both optimisers follow one schedule: a linear warm-up and a linear decay to zero.
 
@@ -20,16 +20,22 @@ class Descent(LightningModule):
         steps: Steps in all.
         learning_rate: Peak learning rate of Muon.
         bias_rate: Peak learning rate of Adam.
+        momentum: Of Muon.
     """
 
     def __init__(
-        self, network: nn.Module, steps: int, learning_rate: float, bias_rate: float
+        self,
+        network: nn.Module,
+        steps: int,
+        learning_rate: float,
+        bias_rate: float,
+        momentum: float = 0.95,
     ) -> None:
         super().__init__()
         # Muon and Adam step one after the other in a step of training.
         self.automatic_optimization = False
         self.network, self.steps = network, steps
-        self.learning_rate, self.bias_rate = learning_rate, bias_rate
+        self.learning_rate, self.bias_rate, self.momentum = learning_rate, bias_rate, momentum
 
     @property
     def step(self) -> int:
@@ -52,7 +58,7 @@ class Descent(LightningModule):
         """Return Muon for filters and Adam for everything else, with their schedules."""
         filters = [p for p in self.network.parameters() if p.ndim == 4]
         others = [p for p in self.network.parameters() if p.ndim != 4]
-        muon = Muon(filters, lr=self.learning_rate)
+        muon = Muon(filters, lr=self.learning_rate, momentum=self.momentum)
         adam = torch.optim.Adam(others, lr=self.bias_rate, betas=(0.9, 0.99))
         return [muon, adam], [LambdaLR(muon, self._schedule), LambdaLR(adam, self._schedule)]
 
