@@ -138,3 +138,16 @@ def test_half_precision_files_load_in_single_precision(tmp_path):
     for name, tensor in loaded.state_dict().items():
         assert tensor.dtype == torch.float32
         torch.testing.assert_close(tensor, purifier.state_dict()[name], atol=1e-3, rtol=1e-3)
+
+
+def test_a_rate_stands_behind_the_name(tmp_path):
+    config = PurifierConfig(encoder_widths=(4,), decoder_widths=(4,), code_maps=6, rates=(2,))
+    path = tmp_path / "a@b.safetensors"
+    zoo.save_weights(path, ComDefend(config), {})
+    assert zoo.load(path).config.bpp == 6
+    assert zoo.load(f"{path}@2").config.bpp == 2
+    assert zoo.load_purifying(f"{path}@2").config.bpp == 2
+    with pytest.raises(InputError, match=r"rgb-12bpp@two: behind @ stand bits a pixel, not 'two'"):
+        zoo.load("rgb-12bpp@two")
+    with pytest.raises(InputError, match="work at 12 bits a pixel, not at 2"):
+        zoo.load("rgb-12bpp@2")

@@ -64,10 +64,8 @@ def load_defense(spec: str) -> nn.Module:
         return nn.Identity().eval()
     if spec == "resize-pad":
         return ResizePad()
-    weights, at, bpp = spec.rpartition("@")
-    if at and (weights in zoo.weights() or weights.endswith(".safetensors")):
-        return zoo.load(weights).at(_number(bpp, spec))
-    if spec in zoo.weights() or spec.endswith(".safetensors"):
+    weights = spec.partition("@")[0]
+    if weights in zoo.weights() or ".safetensors" in spec:
         found = zoo.load_purifying(spec)
         return PixelDefend(found) if isinstance(found, PixelCNN) else found
     name, _, argument = spec.partition(":")
@@ -79,13 +77,6 @@ def load_defense(spec: str) -> nn.Module:
         raise InputError(f"{spec}: {error}") from error
     except ValueError as error:
         raise _unknown(spec) from error
-
-
-def _number(text: str, spec: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"{spec}: behind '@' stand bits a pixel, not '{text}'") from None
 
 
 def _unknown(spec: str) -> InputError:

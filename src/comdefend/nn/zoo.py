@@ -48,18 +48,37 @@ def load(name: str | Path, device: torch.device | str = "cpu") -> ComDefend:
     """Load a purifier in evaluation mode.
 
     Args:
-        name: A name of `weights`, or the path of a ``.safetensors`` file made by training.
+        name: A name of `weights`, or the path of a ``.safetensors`` file made by training;
+            followed by ``@BPP`` for fewer bits a pixel, where the weights work at several.
         device: Where to put it.
 
     Raises:
-        InputError: Unknown name; the message lists the known ones.
+        InputError: Unknown name, or a rate that the weights do not have; the message lists the
+            known ones.
         DataMissingError: The path does not exist.
         WeightsError: The file is corrupt, or holds something else than a purifier.
     """
-    config, path = _open(name, "purifier", PurifierConfig)
+    stored, bpp = split_rate(str(name))
+    config, path = _open(stored, "purifier", PurifierConfig)
     with torch.device("meta"):
         purifier = ComDefend(config)
-    return _fill(purifier, path, device)
+    purifier = _fill(purifier, path, device)
+    return purifier if bpp is None else purifier.at(bpp)
+
+
+def split_rate(name: str) -> tuple[str, float | None]:
+    """Split ``NAME@BPP`` into the name or path of weights and the bits a pixel.
+
+    Raises:
+        InputError: What stands behind the last @ is no number.
+    """
+    stored, at, bpp = name.rpartition("@")
+    if not at or name.endswith(_SUFFIX):
+        return name, None
+    try:
+        return stored, float(bpp)
+    except ValueError:
+        raise InputError(f"{name}: behind @ stand bits a pixel, not '{bpp}'") from None
 
 
 def load_classifier(name: str | Path, device: torch.device | str = "cpu") -> SmallClassifier:
@@ -93,7 +112,7 @@ def load_purifying(
         InputError, DataMissingError: As for `load`.
         WeightsError: The file is corrupt, or holds nothing that purifies.
     """
-    kind = _metadata(_locate(str(name), weights())).get("kind")
+    kind = _metadata(_locate(split_rate(str(name))[0], weights())).get("kind")
     if kind == "denoiser":
         config, path = _open(name, kind, DenoiserConfig)
         with torch.device("meta"):
