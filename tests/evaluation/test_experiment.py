@@ -17,6 +17,8 @@ PLAIN = {
     "adaptive": [{"attack": "pgd", "eps": [8], "steps": 5}],
 }  # fmt: skip
 
+DEFENSE = {"data": "mnist", "purifier": "gray-4bpp", "classifier": "x", "epochs": 1}
+
 
 @pytest.mark.parametrize("name", experiments())
 def test_shipped_experiments_are_sound(name):
@@ -59,6 +61,10 @@ def test_rows_may_name_a_shipped_recipe():
         ({"defenses": ["none", "none"]}, "two rows of the same name"),
         ({"defenses": [{"purifier": "x"}]}, "missing 1 required positional argument: 'name'"),
         ({"defenses": [{"name": "a", "train_purifier": "magic"}]}, "unknown recipe 'magic'"),
+        (
+            {"defenses": [{"name": "a", "purifier": "bits:3", "train_defense": DEFENSE}]},
+            "makes all",
+        ),
         (
             {
                 "defenses": [

@@ -5,6 +5,9 @@ from PIL import Image
 from comdefend.demo.scenes import fashion_images
 from comdefend.evaluation.experiment import build_experiment
 from comdefend.evaluation.subjects import Subjects
+from comdefend.nn.config import PurifierConfig
+from comdefend.nn.purifier import ComDefend
+from comdefend.nn.zoo import save_weights
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +30,12 @@ def test_a_recipe_is_trained_once_however_many_rows_use_it(data, tmp_path):
     purifier = {
         "data": data, "steps": 2, "epoch_steps": 2, "validation": 8, "batch": 2, "network": layers,
     }  # fmt: skip
+    start = tmp_path / "start.safetensors"
+    save_weights(start, ComDefend(PurifierConfig.from_dict(layers)), {})
+    defense = {
+        "data": data, "purifier": str(start), "classifier": "fashion-mnist-small", "epochs": 1,
+        "batch": 16, "validation": 8,
+    }  # fmt: skip
     experiment = build_experiment(
         {
             "name": "x", "title": "X", "data": data, "oblivious": [],
@@ -37,6 +46,7 @@ def test_a_recipe_is_trained_once_however_many_rows_use_it(data, tmp_path):
                 {"name": "shielded", "train_purifier": purifier},
                 {"name": "again", "train_purifier": purifier, "train_classifier": classifier},
                 {"name": "seed 1", "train_classifier": {**classifier, "seed": 1}},
+                {"name": "pair", "train_defense": defense},
             ],
         },
         "test",
@@ -49,16 +59,20 @@ def test_a_recipe_is_trained_once_however_many_rows_use_it(data, tmp_path):
         main = subjects.main()
         return [subjects.open(plan, main) for plan in experiment.defenses]
 
-    none, shielded, again, other = opened()
+    none, shielded, again, other, pair = opened()
     assert [message.split(" in ")[0] for message in told] == [
         "training the classifier of 'small'",
         "training the purifier of 'shielded'",
         "training the classifier of 'seed 1'",
+        "training the defense of 'pair'",
     ]
     assert none.classifier_key == shielded.classifier_key == again.classifier_key
     assert shielded.key == again.key != none.key
     assert other.classifier_key != none.classifier_key
     assert shielded.pipeline()(images).shape == none.pipeline()(images).shape == (4, 10)
     # And not again in a later run.
-    assert [subject.key for subject in opened()] == [s.key for s in (none, shielded, again, other)]
-    assert len(told) == 3
+    keys = [subject.key for subject in (none, shielded, again, other, pair)]
+    assert [subject.key for subject in opened()] == keys
+    assert len(told) == 4
+    assert pair.origins("x") == {"purifier": "trained here", "classifier": "trained here"}
+    assert none.origins("x") == {"purifier": "none", "classifier": "x"}

@@ -2,8 +2,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from comdefend.nn.config import PurifierConfig
-from comdefend.training.batches import StepSampler, TensorCrops, step_generator
-from comdefend.training.classifier import EpochSampler
+from comdefend.training.batches import (
+    EpochSampler,
+    StepSampler,
+    TensorCrops,
+    augment,
+    step_generator,
+)
 from comdefend.training.purifier import PurifierTraining
 from comdefend.training.recipe import PurifierRecipe
 from comdefend.training.run import fit
@@ -86,3 +91,21 @@ def test_generators_of_steps_differ():
         for step in range(9)
     ]
     assert len({torch.rand(1, generator=g).item() for g in generators}) == 36
+
+
+def test_augmentation_shifts_mirrors_and_blanks():
+    images = torch.rand(64, 1, 12, 12)
+
+    def views(translate=0, flip=False, cutout=0):
+        generator = torch.Generator().manual_seed(0)
+        return augment(images, generator, translate, flip, cutout)
+
+    assert views().equal(images)
+    mirrored = (views(flip=True) == images.flip(-1)).flatten(1).all(1)
+    assert 16 < mirrored.sum() < 48
+    assert (views(flip=True) == images).flatten(1).all(1).equal(~mirrored)
+    blanked = views(cutout=4) == 0.5
+    assert (blanked.flatten(1).sum(1) == 16).all()
+    shifted = views(translate=2)
+    assert shifted.shape == images.shape
+    assert not shifted.equal(images)

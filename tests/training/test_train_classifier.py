@@ -7,7 +7,7 @@ import torch
 import comdefend
 from comdefend.data import load_image_set
 from comdefend.errors import InputError
-from comdefend.training.classifier import augment, train_classifier
+from comdefend.training.classifier import train_classifier
 from comdefend.training.measure import measure_accuracy
 from comdefend.training.recipe import ClassifierRecipe, load_recipe
 
@@ -52,25 +52,6 @@ def test_a_run_in_two_parts_ends_as_one(small_recipe, tmp_path):
     resumed = comdefend.load_classifier(tmp_path / "parts" / "classifier.safetensors")
     for name, tensor in resumed.state_dict().items():
         torch.testing.assert_close(tensor, expected[name], atol=1e-3, rtol=1e-3)
-
-
-def test_augmentation_shifts_mirrors_and_blanks(small_recipe):
-    images = torch.rand(64, 1, 12, 12)
-
-    def views(**changes):
-        settings = {"flip": False, "translate": 0, "cutout": 0, **changes}
-        chosen = load_recipe(str(small_recipe), ClassifierRecipe, **settings)
-        return augment(images, chosen, torch.Generator().manual_seed(0))
-
-    assert views().equal(images)
-    mirrored = (views(flip=True) == images.flip(-1)).flatten(1).all(1)
-    assert 16 < mirrored.sum() < 48
-    assert (views(flip=True) == images).flatten(1).all(1).equal(~mirrored)
-    blanked = views(cutout=4) == 0.5
-    assert (blanked.flatten(1).sum(1) == 16).all()
-    shifted = views(translate=2)
-    assert shifted.shape == images.shape
-    assert not shifted.equal(images)
 
 
 def test_too_few_images_are_refused(small_recipe, tmp_path):

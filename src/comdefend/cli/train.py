@@ -11,14 +11,15 @@ def register(app: typer.Typer) -> None:
     app.command("train", help=_HELP, epilog=_EPILOG)(train)
 
 
-_HELP = """Train a purifier by a recipe.
+_HELP = """Train a purifier by a recipe, alone or with the classifier behind it.
 
 Recipes that ship: rgb-12bpp and gray-4bpp, those of the shipped weights, which see clean images
 only; and those of defences to compare with: cifar10-hgd and fashion-mnist-hgd, denoisers trained
 against attacks on a classifier, and cifar10-pixelcnn and fashion-mnist-pixelcnn, models of clean
-images for PixelDefend. A YAML file of the same form is a recipe too. Data: cifar10,
-cifar100, fashion-mnist, mnist (in the folder that COMDEFEND_DATA names), parquet:PATH, or
-folder:PATH for any folder of images.
+images for PixelDefend. A YAML file of the same form is a recipe too. One of kind "defense" trains a
+purifier, the classifier behind it, or both, from given weights, against attacks through the whole
+pipeline. Data: cifar10, cifar100, fashion-mnist, mnist (in the folder that COMDEFEND_DATA names),
+parquet:PATH, or folder:PATH for any folder of images.
 
 The output folder receives logs (CSV and TensorBoard), checkpoints, for ComDefend a panel of
 reconstructions after every epoch, and at the end the weights, a .safetensors file, with their model
@@ -63,11 +64,10 @@ def train(
 ) -> None:
     """Train a purifier; see the help text above."""
     from comdefend.extras import require_extra
-    from comdefend.training.recipe import PURIFYING, PurifierRecipe, load_recipe
+    from comdefend.training.recipe import PURIFYING, DefenseRecipe, PurifierRecipe, load_recipe
 
-    chosen = load_recipe(
-        recipe, PURIFYING, data=data, start=start, steps=steps, batch=batch, seed=seed
-    )
+    kinds = (*PURIFYING, DefenseRecipe)
+    chosen = load_recipe(recipe, kinds, data=data, start=start, steps=steps, batch=batch, seed=seed)
     require_extra("train")
     from comdefend.training.start import train as run
 
@@ -76,5 +76,12 @@ def train(
         print(weights.with_suffix(".md").read_text())
         if isinstance(chosen, PurifierRecipe):
             print(f"comdefend purify IN OUT --weights {weights}")
+        elif isinstance(chosen, DefenseRecipe):
+            shield = (
+                ""
+                if chosen.purifier == "none"
+                else f" --defense {weights.parent}/purifier.safetensors"
+            )
+            print(f"comdefend evaluate {weights} --data DATA{shield}")
         else:
             print(f"comdefend evaluate CLASSIFIER --data DATA --defense {weights}")

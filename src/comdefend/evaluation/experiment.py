@@ -13,13 +13,22 @@ from comdefend.errors import InputError
 from comdefend.training.recipe import (
     PURIFYING,
     ClassifierRecipe,
+    DefenseRecipe,
     DenoiserRecipe,
     PixelCNNRecipe,
     PurifierRecipe,
+    Recipe,
     build_recipe,
     load_recipe,
     recipe_to_dict,
 )
+
+# What recipes a field that asks for training may hold, and which kind it means by default.
+_TRAINED: dict[str, tuple[tuple[type[Recipe], ...], str]] = {
+    "train_purifier": (PURIFYING, "purifier"),
+    "train_classifier": ((ClassifierRecipe,), "classifier"),
+    "train_defense": ((DefenseRecipe,), "defense"),
+}
 
 EXPERIMENTS = resources.files("comdefend.evaluation") / "experiments"
 
@@ -69,6 +78,7 @@ class DefensePlan:
             purified images, or against attacks.
         train_purifier: Train the purifier by this recipe first; files may name a shipped one.
         train_classifier: Train the classifier by this recipe first; files may name a shipped one.
+        train_defense: Train both, or the classifier alone, against attacks by this recipe first.
     """
 
     name: str
@@ -76,12 +86,23 @@ class DefensePlan:
     classifier: str | None = None
     train_purifier: PurifierRecipe | DenoiserRecipe | PixelCNNRecipe | None = None
     train_classifier: ClassifierRecipe | None = None
+    train_defense: DefenseRecipe | None = None
 
     def __post_init__(self) -> None:
         settings.check_types(self)
-        bare = (self.purifier, self.classifier, self.train_purifier, self.train_classifier)
-        if self.name == "none" and bare != ("none", None, None, None):
+        trained = (self.train_purifier, self.train_classifier, self.train_defense)
+        if self.name == "none" and (self.purifier, self.classifier, *trained) != (
+            "none",
+            *[None] * 4,
+        ):
             raise InputError("a row named 'none' must be the bare classifier")
+        if self.train_defense and (self.purifier, self.classifier, *trained[:2]) != (
+            "none",
+            *[None] * 3,
+        ):
+            raise InputError(
+                f"{self.name}: train_defense makes all of the row; give nothing beside"
+            )
         if self.train_purifier and self.purifier != "none":
             raise InputError(f"{self.name}: give purifier or train_purifier, not both")
         if self.train_classifier and self.classifier:
@@ -171,7 +192,7 @@ class Experiment:
         """Return the experiment as plain JSON types, as an experiment file holds them."""
         plain = dataclasses.asdict(self)
         for row, fields in ((self, plain), *zip(self.defenses, plain["defenses"], strict=True)):
-            for name in ("train_purifier", "train_classifier"):
+            for name in _TRAINED:
                 if recipe := getattr(row, name, None):
                     fields[name] = recipe_to_dict(recipe)
         return plain
@@ -251,21 +272,20 @@ def _defense(value: Any, where: str) -> DefensePlan:
         return DefensePlan(value, value)
     where = f"{where}: defenses"
     fields = settings.mapping(value, where)
-    _recipe(fields, "train_purifier", where)
-    _recipe(fields, "train_classifier", where)
+    for name in _TRAINED:
+        _recipe(fields, name, where)
     return settings.build(DefensePlan, fields, where)
 
 
 def _recipe(fields: dict[str, Any], name: str, where: str) -> None:
     """Turn what a field says of a recipe, its shipped name or all of it, into the recipe."""
     value, where = fields.get(name), f"{where}: {name}"
-    purifying = name == "train_purifier"
+    wanted, kind = _TRAINED[name]
     if isinstance(value, str):
-        fields[name] = load_recipe(value, PURIFYING if purifying else (ClassifierRecipe,))
+        fields[name] = load_recipe(value, wanted)
     elif value is not None:
-        kind = "purifier" if purifying else "classifier"
         recipe = build_recipe({"kind": kind, **settings.mapping(value, where)}, where)
-        if isinstance(recipe, PURIFYING) != purifying:
+        if not isinstance(recipe, wanted):
             raise InputError(f"{where}: a {type(recipe).__name__} makes no {kind}")
         fields[name] = recipe
 

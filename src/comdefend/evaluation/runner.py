@@ -181,10 +181,7 @@ class _Evaluation:
         purifier = subject.purifier
         about: dict[str, Any] = {
             "name": subject.plan.name,
-            "purifier": "trained here" if subject.plan.train_purifier else subject.plan.purifier,
-            "classifier": "trained here"
-            if subject.plan.train_classifier
-            else subject.plan.classifier or self.experiment.classifier,
+            **subject.origins(self.experiment.classifier),
             "random": purifier is not None and is_random(purifier),
             "psnr": None,
             "bpp": None,

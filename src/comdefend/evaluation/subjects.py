@@ -50,6 +50,17 @@ class Subject:
         defended = DefendedClassifier(purifier, self.classifier).eval()
         return Expectation(defended, self.draws) if self.draws > 1 else defended
 
+    def origins(self, main: str) -> dict[str, str]:
+        """Return where purifier and classifier come from; the main classifier has this name."""
+        plan, trained = self.plan, "trained here"
+        both = plan.train_defense is not None
+        return {
+            "purifier": trained
+            if self.purifier and (plan.train_purifier or both)
+            else plan.purifier,
+            "classifier": trained if plan.train_classifier or both else plan.classifier or main,
+        }
+
 
 class Subjects:
     """Opens the subjects of an experiment, and trains those that come as recipes.
@@ -97,12 +108,17 @@ class Subjects:
             DataMissingError: Weights, or the data to train on, are not there.
         """
         classifier, classifier_key = main
-        if plan.train_classifier is not None:
+        spec = plan.purifier
+        if plan.train_defense is not None:
+            weights = self._trained(plan.train_defense, plan.name)
+            classifier, classifier_key = self._classifier(str(weights))
+            if plan.train_defense.purifier != "none":
+                spec = str(weights.with_stem("purifier"))
+        elif plan.train_classifier is not None:
             weights = self._trained(plan.train_classifier, plan.name)
             classifier, classifier_key = self._classifier(str(weights))
         elif plan.classifier is not None:
             classifier, classifier_key = self._classifier(plan.classifier)
-        spec = plan.purifier
         if plan.train_purifier is not None:
             spec = str(self._trained(plan.train_purifier, plan.name))
         if spec == "none":
@@ -144,9 +160,10 @@ class Subjects:
         plain = json.dumps(recipe_to_dict(recipe), sort_keys=True)
         digest = hashlib.sha256(plain.encode()).hexdigest()[:12]
         folder = self.output / "trained" / f"{kind}-{digest}"
-        weights = folder / f"{kind}.safetensors"
+        classifies = kind in ("classifier", "defense")
+        weights = folder / f"{'classifier' if classifies else kind}.safetensors"
         if not weights.is_file():
             self.announce(f"training the {kind} of '{name}' in {folder}")
             # bf16 turns bits of the code over; classifiers learn as well with it.
-            train(recipe, folder, "auto" if kind == "classifier" else "32")
+            train(recipe, folder, "auto" if classifies else "32")
         return weights

@@ -135,7 +135,7 @@ def load_record(name: str | Path) -> dict[str, Any]:
     Raises:
         InputError, DataMissingError, WeightsError: As for `load`.
     """
-    path = _locate(str(name), weights() + classifier_weights())
+    path = _locate(split_rate(str(name))[0], weights() + classifier_weights())
     return _json(_metadata(path), "record", path)
 
 

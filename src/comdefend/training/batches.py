@@ -1,4 +1,4 @@
-"""Random crops in batches that depend on seed and step alone.
+"""Batches, crops and augmentation that depend on seed and step alone.
 
 A step's batch is a function of (seed, step), not of what a random generator has drawn before: a
 resumed run sees what an uninterrupted one would have seen, and processes that train together cut
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -137,3 +138,63 @@ def crop_loader(
         num_workers=2,
         persistent_workers=True,
     )
+
+
+class EpochSampler(Sampler[list[int]]):
+    """Every image once an epoch, in an order that depends on seed and epoch alone.
+
+    Images that do not fill a last batch are left out of the epoch.
+
+    Args:
+        count: Number of images.
+        batch: Images in a batch.
+        seed: Seed of the run.
+        epoch: Tells the number of the epoch that begins.
+    """
+
+    def __init__(self, count: int, batch: int, seed: int, epoch: Callable[[], int]) -> None:
+        self.count, self.batch, self.seed, self.epoch = count, batch, seed, epoch
+
+    def __len__(self) -> int:
+        return self.count // self.batch
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = torch.randperm(
+            self.count, generator=step_generator(self.seed, "order", self.epoch())
+        )
+        for index in range(len(self)):
+            yield order[index * self.batch : (index + 1) * self.batch].tolist()
+
+
+def augment(
+    images: Tensor, generator: torch.Generator, translate: int, flip: bool, cutout: int = 0
+) -> Tensor:
+    """Shift, mirror and blank images, each in its own way.
+
+    Args:
+        images: (B, C, H, W) float.
+        generator: Where random numbers come from.
+        translate: Pixels by which images are shifted at most.
+        flip: Mirror half of them.
+        cutout: Side of the square that is blanked; 0 for none.
+    """
+    count, _, height, width = images.shape
+    padded = F.pad(images, (translate,) * 4, mode="reflect")
+    shifts = torch.randint(0, 2 * translate + 1, (count, 2), generator=generator).tolist()
+    cut = torch.rand(count, 2, generator=generator)
+    mirrored = torch.rand(count, generator=generator) < 0.5
+    views = [
+        view[:, top : top + height, left : left + width]
+        for view, (top, left) in zip(padded, shifts, strict=True)
+    ]
+    result = torch.stack(views)
+    if flip:
+        result = torch.where(mirrored.view(-1, 1, 1, 1).to(images.device), result.flip(-1), result)
+    if cutout:
+        rows, columns = torch.arange(height).view(1, -1, 1), torch.arange(width).view(1, 1, -1)
+        top = (cut[:, 0] * (height - cutout + 1)).long().view(-1, 1, 1)
+        left = (cut[:, 1] * (width - cutout + 1)).long().view(-1, 1, 1)
+        inside = (rows >= top) & (rows < top + cutout)
+        inside = inside & (columns >= left) & (columns < left + cutout)
+        result = result.masked_fill(inside.unsqueeze(1).to(images.device), 0.5)
+    return result

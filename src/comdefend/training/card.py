@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import comdefend
 from comdefend.data import ImageSet, has_test_split, load_image_set
+from comdefend.defense.defended import DefendedClassifier
 from comdefend.inference import apply
 from comdefend.nn.classifier import SmallClassifier
 from comdefend.nn.denoiser import Denoiser
@@ -26,6 +27,7 @@ from comdefend.training.measure import (
 )
 from comdefend.training.recipe import (
     ClassifierRecipe,
+    DefenseRecipe,
     DenoiserRecipe,
     PixelCNNRecipe,
     PurifierRecipe,
@@ -258,6 +260,71 @@ def pixelcnn_card(record: dict[str, Any]) -> str:
         "versions": _joined(record["versions"]),
     }
     return "\n".join(["# Model of images", "", *_table(rows)]) + "\n"
+
+
+def defense_record(
+    purifier: ComDefend | None,
+    classifier: SmallClassifier,
+    robust_accuracy: float,
+    recipe: DefenseRecipe,
+    images: ImageSet,
+    split: str,
+    run: RunFacts,
+) -> dict[str, Any]:
+    """Measure a pair trained against attacks, in evaluation mode, and return its record.
+
+    Args:
+        purifier: None where the classifier stands alone.
+        classifier: What stands behind it.
+        robust_accuracy: What the pair withstood on held-out images in the epoch that was kept.
+        recipe: How it was trained.
+        images: To measure on.
+        split: Where they come from.
+        run: What the run was beside its recipe.
+    """
+    defended = DefendedClassifier(purifier or nn.Identity().eval(), classifier)
+    return {
+        "recipe": recipe_to_dict(recipe),
+        "start": {
+            name: load_record(weights)
+            for name, weights in (("purifier", recipe.purifier), ("classifier", recipe.classifier))
+            if weights != "none"
+        },
+        "bpp": purifier and purifier.config.bpp,
+        "parameters": sum(p.numel() for p in defended.parameters()),
+        "measured_on": split,
+        "images": len(images),
+        "accuracy": measure_accuracy(defended, images),
+        "fidelity": purifier and measure_fidelity(purifier, images.images).to_dict(),
+        "held_out_robust_accuracy": robust_accuracy,
+        "run": asdict(run),
+        "versions": _versions(),
+    }
+
+
+def defense_card(record: dict[str, Any]) -> str:
+    """Return the model card of a pair's record, in Markdown."""
+    recipe, fidelity = record["recipe"], record["fidelity"]
+    rows = {
+        "data": f"`{recipe['data']}`, training split",
+        "trained": {"both": "purifier and classifier"}.get(recipe["trained"], recipe["trained"]),
+        "started from": f"`{recipe['purifier']}`, `{recipe['classifier']}`",
+        "training": f"{recipe['epochs']} epochs, batches of {recipe['batch']}, "
+        f"seed {recipe['seed']}",
+        "against": f"attacks through the whole pipeline, {recipe['attack_steps']} steps from a "
+        f"random start, within {recipe['attack_eps']:g}/255",
+        "parameters": f"{record['parameters']:,}",
+        "measured on": f"{record['images']:,} clean images ({record['measured_on']})",
+        "accuracy of the pair": f"{record['accuracy']:.2%}",
+    }
+    if fidelity:
+        rows["bits a pixel"] = f"{record['bpp']:g}"
+        rows["PSNR"] = f"{fidelity['psnr']:.2f} dB (mean over images)"
+    rows[
+        "of held-out training images, right and still right under the attack that chose the epoch"
+    ] = f"{record['held_out_robust_accuracy']:.2%}"
+    rows["versions"] = _joined(record["versions"])
+    return "\n".join(["# Purifier and classifier", "", *_table(rows)]) + "\n"
 
 
 def _start(record: dict[str, Any]) -> str:

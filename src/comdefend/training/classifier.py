@@ -1,7 +1,6 @@
 """Training the small classifiers that ship with the package."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -9,7 +8,7 @@ import torch.nn.functional as F
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from comdefend.atomic import atomic_write
 from comdefend.data import ImageSet, has_test_split, load_image_set
@@ -19,7 +18,7 @@ from comdefend.inference import apply, device_of, fingerprint
 from comdefend.nn.classifier import ClassifierConfig, SmallClassifier
 from comdefend.nn.zoo import load, load_classifier, save_weights
 from comdefend.store import Store
-from comdefend.training.batches import step_generator
+from comdefend.training.batches import EpochSampler, augment, step_generator
 from comdefend.training.card import classifier_card, classifier_record, run_facts
 from comdefend.training.descent import Descent
 from comdefend.training.measure import measure_accuracy
@@ -51,7 +50,9 @@ class ClassifierTraining(Descent):
         pixels, labels = batch
         generator = step_generator(self.recipe.seed, "augmentation", self.step)
         recipe = self.recipe
-        images = augment(pixels.float() / 255, recipe, generator)
+        images = augment(
+            pixels.float() / 255, generator, recipe.translate, recipe.flip, recipe.cutout
+        )
         images = images.contiguous(memory_format=torch.channels_last)
         if recipe.attack_steps:
             attack = (recipe.attack_eps, recipe.attack_steps, generator)
@@ -69,63 +70,6 @@ class ClassifierTraining(Descent):
         pixels, labels = batch
         hits = self.network(pixels.float() / 255).argmax(1) == labels
         self.log("validation_accuracy", hits.float().mean(), prog_bar=True, batch_size=len(labels))
-
-
-def augment(images: Tensor, recipe: ClassifierRecipe, generator: torch.Generator) -> Tensor:
-    """Shift, mirror and blank images, each in its own way.
-
-    Args:
-        images: (B, C, H, W) float.
-        recipe: How far to shift, whether to mirror, how much to blank.
-        generator: Where random numbers come from.
-    """
-    count, _, height, width = images.shape
-    reach = recipe.translate
-    padded = F.pad(images, (reach,) * 4, mode="reflect")
-    shifts = torch.randint(0, 2 * reach + 1, (count, 2), generator=generator).tolist()
-    cut = torch.rand(count, 2, generator=generator)
-    mirrored = torch.rand(count, generator=generator) < 0.5
-    views = [
-        view[:, top : top + height, left : left + width]
-        for view, (top, left) in zip(padded, shifts, strict=True)
-    ]
-    result = torch.stack(views)
-    if recipe.flip:
-        result = torch.where(mirrored.view(-1, 1, 1, 1).to(images.device), result.flip(-1), result)
-    if recipe.cutout:
-        rows, columns = torch.arange(height).view(1, -1, 1), torch.arange(width).view(1, 1, -1)
-        top = (cut[:, 0] * (height - recipe.cutout + 1)).long().view(-1, 1, 1)
-        left = (cut[:, 1] * (width - recipe.cutout + 1)).long().view(-1, 1, 1)
-        inside = (rows >= top) & (rows < top + recipe.cutout)
-        inside = inside & (columns >= left) & (columns < left + recipe.cutout)
-        result = result.masked_fill(inside.unsqueeze(1).to(images.device), 0.5)
-    return result
-
-
-class EpochSampler(Sampler[list[int]]):
-    """Every image once an epoch, in an order that depends on seed and epoch alone.
-
-    Images that do not fill a last batch are left out of the epoch.
-
-    Args:
-        count: Number of images.
-        batch: Images in a batch.
-        seed: Seed of the run.
-        epoch: Tells the number of the epoch that begins.
-    """
-
-    def __init__(self, count: int, batch: int, seed: int, epoch: Callable[[], int]) -> None:
-        self.count, self.batch, self.seed, self.epoch = count, batch, seed, epoch
-
-    def __len__(self) -> int:
-        return self.count // self.batch
-
-    def __iter__(self) -> Iterator[list[int]]:
-        order = torch.randperm(
-            self.count, generator=step_generator(self.seed, "order", self.epoch())
-        )
-        for index in range(len(self)):
-            yield order[index * self.batch : (index + 1) * self.batch].tolist()
 
 
 def train_classifier(recipe: ClassifierRecipe, output: Path, precision: Precision = "auto") -> Path:

@@ -56,8 +56,9 @@ class Descent(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return Muon for filters and Adam for everything else, with their schedules."""
-        filters = [p for p in self.network.parameters() if p.ndim == 4]
-        others = [p for p in self.network.parameters() if p.ndim != 4]
+        trained = [p for p in self.network.parameters() if p.requires_grad]
+        filters = [p for p in trained if p.ndim == 4]
+        others = [p for p in trained if p.ndim != 4]
         muon = Muon(filters, lr=self.learning_rate, momentum=self.momentum)
         adam = torch.optim.Adam(others, lr=self.bias_rate, betas=(0.9, 0.99))
         return [muon, adam], [LambdaLR(muon, self._schedule), LambdaLR(adam, self._schedule)]

@@ -214,17 +214,82 @@ class PixelCNNRecipe:
         return self.steps // self.epoch_steps
 
 
+@dataclass(frozen=True)
+class DefenseRecipe:
+    """How a purifier and the classifier behind it are trained against who attacks both.
+
+    Attributes:
+        data: Data set, as `comdefend.data` names it; its training split is used.
+        purifier: Weights to start from, as `comdefend.load` names them; ``none`` trains the
+            classifier alone.
+        classifier: Weights to start from, as `comdefend.load_classifier` names them.
+        epochs: Passes over the training images.
+        trained: ``both``, ``purifier`` or ``classifier``; what is not trained stays as it is.
+        batch: Images in a step.
+        learning_rate: Peak learning rate of Muon, for filters.
+        bias_rate: Peak learning rate of Adam, for all other parameters.
+        attack_eps: Bound of the attacks through the whole pipeline, in units of 1/255.
+        attack_steps: Steps of each from a random start.
+        rebuilding: Weight of `purifier_loss`, a pixel, beside the cross-entropy.
+        code_weight: lambda, the weight of ||c||^2 in it.
+        averaging: Decay of the moving average of the weights, a step; the average is what is kept.
+        translate: Pixels by which training images are shifted at most.
+        flip: Mirror half of the training images.
+        validation: Training images held out to choose the epoch by, never trained on.
+        seed: Seed of order, augmentation, attacks and noise.
+    """
+
+    data: str
+    purifier: str
+    classifier: str
+    epochs: int
+    trained: str = "both"
+    batch: int = 128
+    learning_rate: float = 0.01
+    bias_rate: float = 1e-3
+    attack_eps: float = 8.0
+    attack_steps: int = 1
+    rebuilding: float = 1.0
+    code_weight: float = 1e-4
+    averaging: float = 0.995
+    translate: int = 2
+    flip: bool = True
+    validation: int = 500
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        settings.check_types(self)
+        settings.check_positive(
+            self, "epochs", "batch", "learning_rate", "bias_rate", "attack_eps", "attack_steps",
+            "validation",
+        )  # fmt: skip
+        for name in ("rebuilding", "code_weight"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must not be negative: {getattr(self, name)}")
+        if self.attack_eps > 255:
+            raise InputError(f"attack_eps must be at most 255: {self.attack_eps}")
+        if not 0 <= self.averaging < 1:
+            raise InputError(f"averaging must be at least 0 and below 1: {self.averaging}")
+        if not 0 <= self.translate <= 8:
+            raise InputError(f"translate must be from 0 to 8 pixels: {self.translate}")
+        wanted = ("classifier",) if self.purifier == "none" else ("both", "purifier", "classifier")
+        if self.trained not in wanted:
+            raise InputError(f"trained must be {' or '.join(wanted)}, not '{self.trained}'")
+
+
 def _check_epochs(steps: int, epoch_steps: int) -> None:
     if steps % epoch_steps:
         raise InputError(f"steps ({steps}) must be a multiple of epoch_steps ({epoch_steps})")
 
 
-Recipe = PurifierRecipe | ClassifierRecipe | DenoiserRecipe | PixelCNNRecipe
+Recipe = PurifierRecipe | ClassifierRecipe | DenoiserRecipe | PixelCNNRecipe | DefenseRecipe
 _KINDS: dict[str, tuple[type[Recipe], Any]] = {
     "purifier": (PurifierRecipe, PurifierConfig),
     "classifier": (ClassifierRecipe, ClassifierConfig),
     "denoiser": (DenoiserRecipe, DenoiserConfig),
     "pixelcnn": (PixelCNNRecipe, PixelCNNConfig),
+    # Its networks come with the weights that it starts from.
+    "defense": (DefenseRecipe, None),
 }
 PURIFYING: tuple[type[PurifierRecipe | DenoiserRecipe | PixelCNNRecipe], ...] = (
     PurifierRecipe,
@@ -238,7 +303,7 @@ _Kind = type[_Recipe] | tuple[type[_Recipe], ...]
 
 
 def kind_of(recipe: Recipe) -> str:
-    """Return a recipe's kind, as recipe files write it; training's weight file is named by it."""
+    """Return a recipe's kind, as recipe files write it."""
     return next(name for name, (kind, _) in _KINDS.items() if isinstance(recipe, kind))
 
 
@@ -297,11 +362,12 @@ def build_recipe(values: Mapping[str, Any], where: str) -> Recipe:
         known = " or ".join(f"'kind: {kind}'" for kind in _KINDS)
         raise InputError(f"{where}: needs {known}")
     kind, config = _KINDS[name]
-    network = settings.mapping(fields.get("network") or {}, f"{where}: network")
-    try:
-        fields["network"] = config.from_dict(network)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error
+    if config is not None:
+        network = settings.mapping(fields.get("network") or {}, f"{where}: network")
+        try:
+            fields["network"] = config.from_dict(network)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
     return settings.build(kind, fields, where)
 
 

@@ -4,10 +4,12 @@ from pathlib import Path
 
 from comdefend.errors import InputError
 from comdefend.training.classifier import train_classifier
+from comdefend.training.defense import train_defense
 from comdefend.training.denoiser import train_denoiser
 from comdefend.training.pixelcnn import train_pixelcnn
 from comdefend.training.purifier import train_purifier
 from comdefend.training.recipe import (
+    DefenseRecipe,
     DenoiserRecipe,
     PixelCNNRecipe,
     PurifierRecipe,
@@ -29,8 +31,8 @@ def train(
         devices: Processes that train together, of purifiers only.
 
     Returns:
-        The weight file, ``output/KIND.safetensors`` with `kind_of` the recipe; None in processes
-        that leave writing to the first.
+        The weight file, ``output/KIND.safetensors`` with `kind_of` the recipe, of a defence that
+        of the classifier; None in processes that leave writing to the first.
 
     Raises:
         InputError: Bad use, or the folder holds a run of another recipe.
@@ -42,6 +44,8 @@ def train(
         raise InputError(f"devices: a {kind_of(recipe)} is trained by one process, not {devices}")
     if isinstance(recipe, DenoiserRecipe):
         return train_denoiser(recipe, output, precision)
+    if isinstance(recipe, DefenseRecipe):
+        return train_defense(recipe, output, precision)
     if isinstance(recipe, PixelCNNRecipe):
         return train_pixelcnn(recipe, output, precision)
     return train_classifier(recipe, output, precision)

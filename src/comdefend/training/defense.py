@@ -1,0 +1,209 @@
+"""Training a purifier and the classifier behind it against an attacker who knows them both."""
+
+import copy
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, TensorDataset
+
+from comdefend.atomic import atomic_write
+from comdefend.data import has_test_split, load_image_set
+from comdefend.defense.defended import DefendedClassifier
+from comdefend.errors import InputError
+from comdefend.nn.classifier import SmallClassifier
+from comdefend.nn.loss import purifier_loss
+from comdefend.nn.purifier import ComDefend
+from comdefend.nn.zoo import load, load_classifier, save_weights
+from comdefend.training.batches import EpochSampler, augment, step_generator
+from comdefend.training.card import defense_card, defense_record, run_facts
+from comdefend.training.descent import Descent
+from comdefend.training.objective import perturbed
+from comdefend.training.recipe import DefenseRecipe
+from comdefend.training.run import Precision, fit, lightning_precision, open_run
+
+# Steps of the attack that decides which epoch's weights are kept: more than training takes, since
+# training on single steps may learn to withstand nothing but single steps.
+VALIDATION_STEPS = 10
+
+
+class DefenseTraining(Descent):
+    """Classifies purified attacked images, and rebuilds the clean image from the attacked one.
+
+    Attacks go through the whole pipeline with the hard threshold, its gradient passed straight
+    through (Madry et al. 2018; one step from a random start: Wong et al. 2020); only then the
+    purifier sees the attacked images with the noise of training. Weights are averaged over steps,
+    and the average that withstands the longer attack on held-out images best is kept: training
+    against single steps can break down from one epoch to the next.
+
+    Args:
+        recipe: Attack, loss and schedule.
+        purifier: To start from; None trains the classifier alone.
+        classifier: To start from.
+        steps: Steps in all.
+    """
+
+    network: DefendedClassifier
+    best: DefendedClassifier
+    best_accuracy: Tensor
+
+    def __init__(
+        self,
+        recipe: DefenseRecipe,
+        purifier: ComDefend | None,
+        classifier: SmallClassifier,
+        steps: int,
+    ) -> None:
+        network = DefendedClassifier(purifier or nn.Identity().eval(), classifier)
+        network = network.to(memory_format=torch.channels_last)
+        super().__init__(network, steps, recipe.learning_rate, recipe.bias_rate)
+        self.recipe = recipe
+        network.purifier.requires_grad_(recipe.trained != "classifier")
+        network.classifier.requires_grad_(recipe.trained != "purifier")
+        average = get_ema_multi_avg_fn(recipe.averaging)
+        self.average = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+        self.best = copy.deepcopy(network)
+        self.register_buffer("best_accuracy", torch.tensor(-1.0))
+        self.withstood: list[Tensor] = []
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Do one step on (B, C, H, W) uint8 images and their (B,) labels."""
+        pixels, labels = batch
+        recipe, network = self.recipe, self.network
+        generator = step_generator(recipe.seed, "augmentation", self.step)
+        clean = augment(pixels.float() / 255, generator, recipe.translate, recipe.flip)
+        clean = clean.contiguous(memory_format=torch.channels_last)
+        network.eval()
+        attack = (recipe.attack_eps, recipe.attack_steps, generator)
+        attacked = perturbed(network, clean, labels, *attack)
+        # What is not trained stays as it is in use, its batch statistics and its threshold too.
+        network.purifier.train(recipe.trained != "classifier")
+        network.classifier.train(recipe.trained != "purifier")
+
+        purifier, rebuilding = network.purifier, torch.zeros(())
+        purified = attacked
+        if isinstance(purifier, ComDefend):
+            logits = purifier.logits(attacked)
+            noise = torch.randn(logits.shape, generator=generator).to(logits)
+            code = purifier.binarize(logits, noise)
+            purified = purifier.decode(code, size=(clean.shape[-2], clean.shape[-1]))
+            parts = purifier_loss(clean, purified.float(), code.float(), recipe.code_weight)
+            # Of a pixel, not of an image: its size must not weigh.
+            rebuilding = recipe.rebuilding * parts.total / clean[0, 0].numel()
+        answers = network.classifier(purified)
+        classification = F.cross_entropy(answers, labels)
+        self.descend(classification + rebuilding)
+        self.average.update_parameters(network)
+
+        accuracy = (answers.argmax(1) == labels).float().mean()
+        self.log_dict({"loss_classification": classification, "loss_rebuilding": rebuilding})
+        self.log("attacked_accuracy", accuracy, prog_bar=True)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Attack the averaged weights on training images that were held out."""
+        images, labels = batch
+        defended = self.average.module.eval()
+        generator = step_generator(self.recipe.seed, "validation", batch_idx)
+        # Lightning validates in inference mode, in which nothing can be attacked.
+        with torch.inference_mode(False), torch.enable_grad():
+            images, labels = images.clone().float() / 255, labels.clone()
+            found = perturbed(
+                defended, images, labels, self.recipe.attack_eps, VALIDATION_STEPS, generator
+            )
+        right = defended(images).argmax(1) == labels
+        withstood = right & (defended(found).argmax(1) == labels)
+        self.withstood.append(withstood)
+        self.log("validation_accuracy", right.float().mean(), prog_bar=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Keep the averaged weights if they are the best so far."""
+        accuracy = torch.cat(self.withstood).float().mean()
+        self.withstood.clear()
+        self.log("validation_robust_accuracy", accuracy, prog_bar=True)
+        if accuracy > self.best_accuracy:
+            self.best.load_state_dict(self.average.module.state_dict())
+            self.best_accuracy.copy_(accuracy)
+
+
+def train_defense(recipe: DefenseRecipe, output: Path, precision: Precision = "auto") -> Path:
+    """Train a pair and write ``purifier.safetensors`` and ``classifier.safetensors``, with cards.
+
+    A run that was stopped, however, goes on from its last checkpoint when called again with the
+    same recipe and output, and ends with the weights that an uninterrupted run would have had.
+
+    Args:
+        recipe: What to train, from which weights.
+        output: The run's folder; logs and checkpoints go there too.
+        precision: ``auto``, ``32`` or ``bf16``.
+
+    Returns:
+        The classifier's weight file, with floats stored in 16 bits; the purifier's, where there is
+        one, lies beside it.
+
+    Raises:
+        InputError: The folder holds a run of another recipe, the data is too small, or purifier,
+            classifier and data do not fit together.
+        DataMissingError: The data or the weights are not there.
+    """
+    lightning_precision(precision)
+    classifier = load_classifier(recipe.classifier)
+    purifier = None if recipe.purifier == "none" else load(recipe.purifier)
+    channels = classifier.config.channels
+    if purifier is not None and purifier.config.channels != channels:
+        raise InputError(
+            f"{recipe.purifier} takes {purifier.config.channels} channels, {recipe.classifier} "
+            f"{channels}"
+        )
+    data = load_image_set(recipe.data, "train", channels)
+    if data.class_count > classifier.config.classes:
+        raise InputError(
+            f"{recipe.classifier} has {classifier.config.classes} classes, {recipe.data} "
+            f"{data.class_count}"
+        )
+    if len(data) < recipe.validation + recipe.batch:
+        raise InputError(
+            f"{recipe.data}: {len(data)} images are too few for {recipe.validation} to validate "
+            f"on and batches of {recipe.batch}"
+        )
+    # Only now: a start that fails must not leave a folder that refuses the corrected one.
+    open_run(output, recipe)
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(recipe.seed))
+    held_out = data.subset(order[: recipe.validation])
+    training = data.subset(order[recipe.validation :])
+    steps = len(training) // recipe.batch * recipe.epochs
+    module = DefenseTraining(recipe, purifier, classifier, steps)
+    sampler = EpochSampler(
+        len(training), recipe.batch, recipe.seed, epoch=lambda: module.current_epoch
+    )
+    trainer = fit(
+        module,
+        DataLoader(TensorDataset(training.images, training.labels), batch_sampler=sampler),
+        DataLoader(TensorDataset(held_out.images, held_out.labels), batch_size=100),
+        output,
+        recipe.epochs,
+        [],
+        precision,
+    )
+    test, split = held_out, "held out of training"
+    if has_test_split(recipe.data):
+        test, split = load_image_set(recipe.data, "test", channels), "test"
+    weights = output / "classifier.safetensors"
+    # The networks in hand take the place of the module's own, which are those of the last step.
+    classifier.load_state_dict(module.best.classifier.state_dict())
+    # The record tells of what is stored, which for classifiers is rounded to 16 bits.
+    save_weights(weights, classifier, {}, half=True)
+    classifier = load_classifier(weights)
+    if purifier is not None:
+        purifier.load_state_dict(module.best.purifier.state_dict())
+    record = defense_record(
+        purifier and purifier.eval(), classifier, module.best_accuracy.item(), recipe, test, split,
+        run_facts(training.images, trainer),
+    )  # fmt: skip
+    if purifier is not None:
+        save_weights(output / "purifier.safetensors", purifier, record)
+        atomic_write(output / "purifier.md", defense_card(record).encode())
+    save_weights(weights, classifier, record, half=True)
+    atomic_write(output / "classifier.md", defense_card(record).encode())
+    return weights

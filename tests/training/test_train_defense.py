@@ -1,0 +1,139 @@
+import dataclasses
+
+import pytest
+import torch
+
+import comdefend
+import comdefend.training.defense as training
+from comdefend.attacks import perturb
+from comdefend.data import load_image_set
+from comdefend.defense import DefendedClassifier
+from comdefend.errors import InputError
+from comdefend.inference import apply
+from comdefend.nn.config import PurifierConfig
+from comdefend.nn.purifier import ComDefend
+from comdefend.nn.zoo import save_weights
+from comdefend.training.defense import train_defense
+from comdefend.training.purifier import initialize
+from comdefend.training.recipe import DefenseRecipe
+from comdefend.training.start import train
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """A small purifier that nobody has trained yet."""
+    torch.manual_seed(0)
+    network = PurifierConfig(
+        channels=1, encoder_widths=(16,), decoder_widths=(16,), code_maps=8, downscale=2, phi=5.0
+    )
+    purifier = ComDefend(network)
+    initialize(purifier)
+    path = tmp_path_factory.mktemp("start") / "purifier.safetensors"
+    save_weights(path, purifier, {"seed": 0})
+    return path
+
+
+@pytest.fixture(scope="module")
+def recipe(parquet, start):
+    return DefenseRecipe(
+        data=f"parquet:{parquet}", purifier=str(start), classifier="fashion-mnist-small",
+        epochs=6, batch=16, validation=20, averaging=0.8, learning_rate=0.02,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(recipe, tmp_path_factory):
+    return train(recipe, tmp_path_factory.mktemp("defense") / "run", "32")
+
+
+def pair(path):
+    purifier = comdefend.load(path.parent / "purifier.safetensors")
+    return DefendedClassifier(purifier, comdefend.load_classifier(path))
+
+
+def left(defended, images, labels):
+    """Return how many images PGD through the whole pipeline leaves right."""
+    found = perturb(defended, images, labels, "pgd", 8, 10)
+    return int((apply(defended, found).argmax(1) == labels).sum())
+
+
+def test_the_pair_withstands_more_than_it_did(trained, start, parquet):
+    test = load_image_set(f"parquet:{parquet}", "test")
+    images = test.images.float() / 255
+    classifier = comdefend.load_classifier("fashion-mnist-small")
+    before = DefendedClassifier(comdefend.load(start), classifier)
+    assert left(pair(trained), images, test.labels) >= left(before, images, test.labels) + 8
+
+
+def test_the_record_is_of_the_stored_pair(trained, parquet):
+    test = load_image_set(f"parquet:{parquet}", "test")
+    record = comdefend.load_record(trained)
+    accuracy = (apply(pair(trained), test.images.float() / 255).argmax(1) == test.labels).float()
+    assert record["accuracy"] == pytest.approx(accuracy.mean().item())
+    assert record["start"]["classifier"] == comdefend.load_record("fashion-mnist-small")
+    assert 0 <= record["held_out_robust_accuracy"] <= 1
+    assert comdefend.load_record(trained.parent / "purifier.safetensors") == record
+    assert f"{record['fidelity']['psnr']:.2f} dB" in trained.with_suffix(".md").read_text()
+
+
+def test_a_run_that_was_stopped_ends_with_the_same_weights(recipe, trained, tmp_path, monkeypatch):
+    fit = training.fit
+
+    def stopped_early(module, train, validation, output, epochs, *others):
+        return fit(module, train, validation, output, 2, *others)
+
+    monkeypatch.setattr(training, "fit", stopped_early)
+    train_defense(recipe, tmp_path / "run", "32")
+    monkeypatch.undo()
+    path = train_defense(recipe, tmp_path / "run", "32")
+    expected = pair(trained).state_dict()
+    for name, tensor in pair(path).state_dict().items():
+        assert tensor.equal(expected[name]), name
+
+
+@pytest.mark.parametrize("part", ["purifier", "classifier"])
+def test_what_is_not_trained_stays_as_it_is(recipe, start, tmp_path, part):
+    path = train_defense(dataclasses.replace(recipe, trained=part, epochs=1), tmp_path / "run")
+    before = {
+        "purifier": comdefend.load(start),
+        "classifier": comdefend.load_classifier("fashion-mnist-small"),
+    }
+    after = {"purifier": pair(path).purifier, "classifier": pair(path).classifier}
+    for name, module in after.items():
+        same = [t.equal(module.state_dict()[n]) for n, t in before[name].state_dict().items()]
+        assert all(same) == (name != part), name
+
+
+def test_a_classifier_alone(recipe, tmp_path):
+    alone = dataclasses.replace(recipe, purifier="none", trained="classifier", epochs=1)
+    path = train_defense(alone, tmp_path / "run")
+    assert not (tmp_path / "run" / "purifier.safetensors").exists()
+    assert comdefend.load_record(path)["fidelity"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classifier": "cifar10-small"}, "takes 1 channels, cifar10-small 3"),
+        ({"purifier": "magic"}, "unknown weights 'magic'"),
+        ({"validation": 150}, "are too few for 150 to validate on and batches of 16"),
+    ],
+)
+def test_what_cannot_start_leaves_no_folder(recipe, tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
+        train_defense(dataclasses.replace(recipe, **change), tmp_path / "run", "32")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"purifier": "none"}, "trained must be classifier, not 'both'"),
+        ({"trained": "all"}, "trained must be both or purifier or classifier, not 'all'"),
+        ({"averaging": 1.0}, "averaging must be at least 0 and below 1"),
+        ({"attack_eps": 300.0}, "attack_eps must be at most 255"),
+    ],
+)
+def test_bad_recipes(recipe, change, message):
+    with pytest.raises(InputError, match=message):
+        dataclasses.replace(recipe, **change)
