@@ -26,7 +26,13 @@ def data(tmp_path_factory):
 def test_a_recipe_is_trained_once_however_many_rows_use_it(data, tmp_path):
     network = {"channels": 1, "widths": [4, 4, 4, 4], "mean": [0.5], "std": [0.25]}
     classifier = {"data": data, "epochs": 1, "batch": 16, "validation": 8, "network": network}
-    layers = {"channels": 1, "encoder_widths": [4], "decoder_widths": [4], "code_maps": 2}
+    layers = {
+        "channels": 1,
+        "encoder_widths": [4],
+        "decoder_widths": [4],
+        "code_maps": 2,
+        "rates": [1],
+    }
     purifier = {
         "data": data, "steps": 2, "epoch_steps": 2, "validation": 8, "batch": 2, "network": layers,
     }  # fmt: skip
@@ -44,6 +50,7 @@ def test_a_recipe_is_trained_once_however_many_rows_use_it(data, tmp_path):
             "defenses": [
                 "none",
                 {"name": "shielded", "train_purifier": purifier},
+                {"name": "coarse", "train_purifier": purifier, "bpp": 1},
                 {"name": "again", "train_purifier": purifier, "train_classifier": classifier},
                 {"name": "seed 1", "train_classifier": {**classifier, "seed": 1}},
                 {"name": "pair", "train_defense": defense},
@@ -59,7 +66,7 @@ def test_a_recipe_is_trained_once_however_many_rows_use_it(data, tmp_path):
         main = subjects.main()
         return [subjects.open(plan, main) for plan in experiment.defenses]
 
-    none, shielded, again, other, pair = opened()
+    none, shielded, coarse, again, other, pair = opened()
     assert [message.split(" in ")[0] for message in told] == [
         "training the classifier of 'small'",
         "training the purifier of 'shielded'",
@@ -68,10 +75,11 @@ def test_a_recipe_is_trained_once_however_many_rows_use_it(data, tmp_path):
     ]
     assert none.classifier_key == shielded.classifier_key == again.classifier_key
     assert shielded.key == again.key != none.key
+    assert (shielded.purifier.config.bpp, coarse.purifier.config.bpp) == (2, 1)
     assert other.classifier_key != none.classifier_key
     assert shielded.pipeline()(images).shape == none.pipeline()(images).shape == (4, 10)
     # And not again in a later run.
-    keys = [subject.key for subject in (none, shielded, again, other, pair)]
+    keys = [subject.key for subject in (none, shielded, coarse, again, other, pair)]
     assert [subject.key for subject in opened()] == keys
     assert len(told) == 4
     assert pair.origins("x") == {"purifier": "trained here", "classifier": "trained here"}

@@ -77,6 +77,7 @@ class DefensePlan:
         classifier: The classifier behind it, if not the experiment's own: one that was trained on
             purified images, or against attacks.
         train_purifier: Train the purifier by this recipe first; files may name a shipped one.
+        bpp: Use that purifier at these bits a pixel, where it works at several.
         train_classifier: Train the classifier by this recipe first; files may name a shipped one.
         train_defense: Train both, or the classifier alone, against attacks by this recipe first.
     """
@@ -85,6 +86,7 @@ class DefensePlan:
     purifier: str = "none"
     classifier: str | None = None
     train_purifier: PurifierRecipe | DenoiserRecipe | PixelCNNRecipe | None = None
+    bpp: float | None = None
     train_classifier: ClassifierRecipe | None = None
     train_defense: DefenseRecipe | None = None
 
@@ -103,6 +105,8 @@ class DefensePlan:
             raise InputError(
                 f"{self.name}: train_defense makes all of the row; give nothing beside"
             )
+        if self.bpp is not None and not self.train_purifier:
+            raise InputError(f"{self.name}: bpp needs train_purifier; else write NAME@BPP")
         if self.train_purifier and self.purifier != "none":
             raise InputError(f"{self.name}: give purifier or train_purifier, not both")
         if self.train_classifier and self.classifier:

@@ -120,7 +120,8 @@ class Subjects:
         elif plan.classifier is not None:
             classifier, classifier_key = self._classifier(plan.classifier)
         if plan.train_purifier is not None:
-            spec = str(self._trained(plan.train_purifier, plan.name))
+            rate = "" if plan.bpp is None else f"@{plan.bpp}"
+            spec = f"{self._trained(plan.train_purifier, plan.name)}{rate}"
         if spec == "none":
             return Subject(plan, None, classifier, classifier_key, f"none {classifier_key}", 1)
         purifier = load_defense(spec).to(self.device).eval()
