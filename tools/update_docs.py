@@ -120,25 +120,26 @@ def results_table(experiment: str, profile: str = "small") -> list[str]:
     return lines
 
 
-def noise_table() -> list[str]:
-    """What the noise before the binarisation does, from the record of its experiment."""
-    if not (ROOT / "docs/records/noise-small.json").is_file():
-        return ["Not run yet: `comdefend reproduce noise`."]
-    record = load_record_file(ROOT / "docs/records/noise-small.json")
+def ablation_table(experiment: str, field: str) -> list[str]:
+    """What one field of the recipe does to code, image and accuracy, from its experiment."""
+    if not (ROOT / f"docs/records/{experiment}-small.json").is_file():
+        return [f"Not run yet: `comdefend reproduce {experiment}`."]
+    record = load_record_file(ROOT / f"docs/records/{experiment}-small.json")
     lines = [
-        "| phi | \\|z\\| median | \\|z\\| 5 % | PSNR, dB | bits flipped: BIM 8/255 "
+        f"| {field} | \\|z\\| median | \\|z\\| 5 % | ones | PSNR, dB | bits flipped: BIM 8/255 "
         "| at random 8/255 | passed on: BIM 8/255 | clean | BIM 8/255 | adaptive 8/255 |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| ---: " * 11 + "|",
     ]
     for about in record["defenses"]:
         rows = [r for r in record["rows"] if r["defense"] == about["name"]]
-        figures = ["–"] * 6
+        figures = ["–"] * 7
         if code := about["code"]:
             quantiles = dict(zip(code["quantiles"], code["abs_z_quantiles"], strict=True))
             flips = {flip["change"]: flip for flip in code["flips"] if flip["eps"] == 8}
             figures = [
                 f"{quantiles[0.5]:.1f}",
                 f"{quantiles[0.05]:.2f}",
+                percent(code["ones"]),
                 f"{about['psnr']:.1f}",
                 percent(flips["bim"]["share"], 1),
                 percent(flips["random"]["share"], 1),
@@ -150,7 +151,8 @@ def noise_table() -> list[str]:
             for row in rows
             if (row["threat"], row["attack"], row["eps"]) == wanted
         ]
-        name = "no purifier" if about["name"] == "none" else about["name"].removeprefix("phi ")
+        value = about["name"].removeprefix(f"{field} ")
+        name = "no purifier" if value == "none" else value
         lines.append(f"| {' | '.join([name, *figures, *accuracies])} |")
     data, failed = record["data"], [c for c in record["checks"] if c["passed"] is False]
     lines += [
@@ -158,7 +160,8 @@ def noise_table() -> list[str]:
         f"{data['images']} test images of `{data['source']}`, the first "
         f"{record['experiment']['adaptive'][0]['images']} of them attacked adaptively, classifier "
         f"`{record['classifier']}`, seed {record['seed']}; the record is "
-        "[noise-small.json](records/noise-small.json), made by `comdefend reproduce noise`.",
+        f"[{experiment}-small.json](records/{experiment}-small.json), made by "
+        f"`comdefend reproduce {experiment}`.",
     ]
     for check in failed:
         lines += ["", f"- does not hold: {check['name']} ({check['detail']})"]
@@ -230,7 +233,7 @@ TABLES: dict[str, Callable[..., list[str]]] = {
     "weights": weights_table,
     "cost": cost_table,
     "decay": decay_table,
-    "noise": noise_table,
+    "ablation": ablation_table,
     "results": results_table,
     "speed": speed_table,
     "bfloat16": bfloat16_table,

@@ -348,7 +348,7 @@ class _Evaluation:
             return code_statistics(purifier, self.images, changed)
 
         key = {
-            "what": "code", "of": subject.key, "data": self.data_key, "seed": seed,
+            "what": "code, kept", "of": subject.key, "data": self.data_key, "seed": seed,
             "attack": usual and dataclasses.asdict(usual[0]),
         }  # fmt: skip
         return self.store.result(key, measure)
