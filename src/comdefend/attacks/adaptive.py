@@ -67,7 +67,8 @@ def with_stand_in(purifier: nn.Module, name: str) -> nn.Module:
     """Return a purifier with the same output and another gradient, to attack through.
 
     Args:
-        purifier: In evaluation mode. Only a `ComDefend` has stand-ins other than "identity".
+        purifier: In evaluation mode. Only a `ComDefend`, or an ``nn.Sequential`` with one in it,
+            has stand-ins other than "identity".
         name: One of `STAND_INS`; "identity" returns the purifier, which passes gradients straight
             through as it is.
 
@@ -85,6 +86,9 @@ def with_stand_in(purifier: nn.Module, name: str) -> nn.Module:
         raise InputError("the purifier is in training mode; call its eval() first")
     if name == "identity":
         return purifier
+    if isinstance(purifier, nn.Sequential) and any(map(_has_stand_ins, purifier)):
+        parts = (with_stand_in(p, name) if _has_stand_ins(p) else p for p in purifier)
+        return nn.Sequential(*parts).eval()
     if not isinstance(purifier, ComDefend):
         raise InputError(
             f"stand-in '{name}' replaces the gradient of ComDefend's threshold; "
@@ -142,6 +146,10 @@ class _StandIn(nn.Module):
             factor = self.slope(logits.detach(), self.purifier.config.phi)
             code = code + factor * (logits - logits.detach())
         return self.purifier.decode(code, size=(images.shape[-2], images.shape[-1]))
+
+
+def _has_stand_ins(module: nn.Module) -> bool:
+    return isinstance(module, ComDefend)
 
 
 def _check_module(name: str, module: object) -> None:

@@ -10,6 +10,7 @@ from comdefend.defense.detection import (
     roc_curve,
 )
 from comdefend.defense.pixeldefend import PixelDefend
+from comdefend.defense.randomized import Dithered, RandomRate
 from comdefend.defense.transforms import (
     JPEG,
     BitDepth,
@@ -26,9 +27,11 @@ __all__ = [
     "BitDepth",
     "DefendedClassifier",
     "Detector",
+    "Dithered",
     "GaussianNoise",
     "MedianSmoothing",
     "PixelDefend",
+    "RandomRate",
     "ResizePad",
     "TotalVariation",
     "auroc",

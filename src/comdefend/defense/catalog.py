@@ -5,6 +5,7 @@ from collections.abc import Callable
 from torch import nn
 
 from comdefend.defense.pixeldefend import PixelDefend
+from comdefend.defense.randomized import Dithered, RandomRate
 from comdefend.defense.transforms import (
     JPEG,
     BitDepth,
@@ -28,6 +29,9 @@ DEFENSES: dict[str, str] = {
     "median:SIZE": "median of a window of SIZE x SIZE pixels, SIZE odd",
     "tv:WEIGHT": "total variation minimisation, WEIGHT above 0",
     "noise:STD": "normal noise, STD above 0 and at most 1; random",
+    "dither:STD:WEIGHTS": "ComDefend with normal noise before the threshold; random",
+    "random-rate:WEIGHTS": "ComDefend at a rate drawn for every image; random",
+    "A|B": "one after the other, for example noise:0.05|rgb-12bpp",
     "resize-pad": "resizing to a random size, padding at a random position; random",
 }
 """The forms of a defence's name -> what it is, in a phrase."""
@@ -38,12 +42,19 @@ def _jpeg(argument: str) -> JPEG:
     return JPEG(int(quality), int(offset) if plus else 0)
 
 
+def _dithered(argument: str) -> Dithered:
+    std, _, weights = argument.partition(":")
+    return Dithered(zoo.load(weights), float(std))
+
+
 _WITH_ARGUMENT: dict[str, Callable[[str], nn.Module]] = {
     "jpeg": _jpeg,
     "bits": lambda argument: BitDepth(int(argument)),
     "median": lambda argument: MedianSmoothing(int(argument)),
     "tv": lambda argument: TotalVariation(float(argument)),
     "noise": lambda argument: GaussianNoise(float(argument)),
+    "dither": _dithered,
+    "random-rate": lambda argument: RandomRate(zoo.load(argument)),
 }
 
 
@@ -60,15 +71,17 @@ def load_defense(spec: str) -> nn.Module:
         ExtraMissingError: It needs the ``evaluate`` extra, which is not installed.
         WeightsError: The weight file is corrupt, or holds something else than a purifier.
     """
+    if "|" in spec:
+        return nn.Sequential(*map(load_defense, spec.split("|"))).eval()
     if spec == "none":
         return nn.Identity().eval()
     if spec == "resize-pad":
         return ResizePad()
+    name, _, argument = spec.partition(":")
     weights = spec.partition("@")[0]
-    if weights in zoo.weights() or ".safetensors" in spec:
+    if name not in _WITH_ARGUMENT and (weights in zoo.weights() or ".safetensors" in spec):
         found = zoo.load_purifying(spec)
         return PixelDefend(found) if isinstance(found, PixelCNN) else found
-    name, _, argument = spec.partition(":")
     if name not in _WITH_ARGUMENT:
         raise _unknown(spec)
     try:

@@ -270,7 +270,8 @@ class _Evaluation:
         return standing
 
     def _stand_ins(self, subject: Subject, plan: AttackPlan) -> tuple[str, ...]:
-        hidden = isinstance(subject.purifier, ComDefend)
+        parts = () if subject.purifier is None else subject.purifier.modules()
+        hidden = any(isinstance(part, ComDefend) for part in parts)
         gradient = ATTACKS[plan.attack].kind != "query"
         return self.experiment.stand_ins if hidden and gradient else ("identity",)
 

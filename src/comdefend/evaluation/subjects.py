@@ -15,7 +15,6 @@ from comdefend.errors import InputError, InputTypeError
 from comdefend.evaluation.experiment import DefensePlan, Experiment
 from comdefend.extras import require_extra
 from comdefend.inference import apply, fingerprint, images_at_once
-from comdefend.nn.purifier import ComDefend
 from comdefend.training.recipe import Recipe, kind_of, recipe_to_dict
 
 
@@ -45,7 +44,6 @@ class Subject:
             return self.classifier
         purifier = self.purifier
         if stand_in != "identity":
-            assert isinstance(purifier, ComDefend)
             purifier = with_stand_in(purifier, stand_in)
         defended = DefendedClassifier(purifier, self.classifier).eval()
         return Expectation(defended, self.draws) if self.draws > 1 else defended

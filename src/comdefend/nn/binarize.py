@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from comdefend.nn.config import PurifierConfig
 from comdefend.nn.gradient import straight_through
 
 
@@ -31,3 +32,21 @@ def threshold(logits: Tensor) -> Tensor:
     """
     code = (logits > 0).to(logits.dtype)
     return straight_through(logits, code)
+
+
+def drawn_maps(
+    config: PurifierConfig, count: int, generator: torch.Generator | None = None
+) -> Tensor:
+    """Return which maps of the code are kept when each of several images draws a rate.
+
+    Args:
+        config: Whose rates to draw from, each as likely as another.
+        count: Images N.
+        generator: Where random numbers come from; torch's global one by default.
+
+    Returns:
+        (N, K, 1, 1) bool.
+    """
+    maps = torch.tensor((*config.rates, config.code_maps))
+    drawn = maps[torch.randint(len(maps), (count, 1), generator=generator)]
+    return (torch.arange(config.code_maps) < drawn).unsqueeze(-1).unsqueeze(-1)

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from comdefend.atomic import atomic_write
 from comdefend.data import load_training_images
 from comdefend.errors import InputError
+from comdefend.nn.binarize import drawn_maps
 from comdefend.nn.loss import purifier_loss
 from comdefend.nn.purifier import ComDefend
 from comdefend.nn.zoo import load, save_weights
@@ -136,12 +137,9 @@ class PurifierTraining(LightningModule):
 
     def _kept(self, logits: Tensor) -> Tensor:
         """Return which maps of each image's code are kept, (B, K, 1, 1): a rate drawn for each."""
-        config = self.recipe.network
-        maps = torch.tensor((*config.rates, config.code_maps))
         generator = step_generator(self.recipe.seed, "rates", self.step)
-        drawn = maps[torch.randint(len(maps), (self._whole(logits), 1), generator=generator)]
-        kept = torch.arange(config.code_maps) < drawn
-        return self._share(kept).to(logits).unsqueeze(-1).unsqueeze(-1)
+        kept = drawn_maps(self.recipe.network, self._whole(logits), generator)
+        return self._share(kept).to(logits)
 
     def _whole(self, logits: Tensor) -> int:
         """Return the size of the step's batch, over all processes."""
