@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 
 from comdefend.attacks import perturb
+from comdefend.defense import load_defense
 from comdefend.demo.scenes import fashion_images
 from comdefend.errors import InputError
 from comdefend.evaluation import runner
@@ -39,6 +40,7 @@ def experiment(place, **changes):
         "oblivious": [{"attack": "fgsm", "eps": [2, 8]}, {"attack": "deepfool"}],
         "adaptive": [{"attack": "pgd", "eps": [2, 8], "steps": 4}],
         "query": [{"attack": "square", "eps": [8], "steps": 10, "images": 4}],
+        "corruptions": ["jpeg:10", "noise:0.1"],
         "stand_ins": ["identity", "noisy"], "draws": 2, "checks": 4, "images": 16,
     }  # fmt: skip
     return build_experiment({**plain, **changes}, "test")
@@ -65,6 +67,19 @@ def test_rows_are_what_the_attacks_say(place, record):
     assert row["interval"][0] <= row["accuracy"] <= row["interval"][1]
     # Every value moves by 8/255, but for those that end at black or white.
     assert 30 < row["perturbation_psnr"] < 36
+
+
+def test_corrupted_images_are_judged_by_every_defence(place, record):
+    data = runner._sample(experiment(place))
+    images, classifier = data.images.float() / 255, load_classifier("fashion-mnist-small")
+    with torch.no_grad():
+        right = classifier(load_defense("jpeg:10")(images)).argmax(1) == data.labels
+    for about in record["defenses"]:
+        assert [found["corruption"] for found in about["corruptions"]] == ["jpeg:10", "noise:0.1"]
+    found = record["defenses"][0]["corruptions"][0]
+    assert found["correct"] == "".join(str(int(r)) for r in right)
+    assert "| no attack, but | jpeg:10 | noise:0.1 |" in (place / "run" / "table.md").read_text()
+    assert "Changes that nobody chose" in (place / "run" / "report.html").read_text()
 
 
 def test_the_adaptive_figure_is_the_worst_image_by_image(record):

@@ -130,6 +130,8 @@ class Experiment:
         adaptive: Attacks made through each row's whole pipeline, in this order, each on the images
             that still stand.
         query: Attacks through the whole pipeline that see outputs only.
+        corruptions: What may happen to images without an attacker, as `load_defense` names it
+            (``noise:0.1``, ``jpeg:10``, ``median:5``): each row's accuracy on images so changed.
         stand_ins: What adaptive attacks take for the threshold's gradient; each image is attacked
             with one after the other until it breaks.
         draws: Draws that attacks and verdicts average over where a defence is random.
@@ -149,6 +151,7 @@ class Experiment:
     oblivious: tuple[AttackPlan, ...]
     adaptive: tuple[AttackPlan, ...]
     query: tuple[AttackPlan, ...] = ()
+    corruptions: tuple[str, ...] = ()
     stand_ins: tuple[str, ...] = ("identity", "sigmoid-10", "sigmoid-100", "noisy")
     draws: int = 10
     checks: int = 32
@@ -181,6 +184,8 @@ class Experiment:
             raise InputError(f"query: attacks must be without gradients, not {wrong}")
         if self.train_classifier and (self.checkpoint or self.mean):
             raise InputError("a classifier that is trained takes no checkpoint, mean or std")
+        if not all(isinstance(name, str) for name in self.corruptions):
+            raise InputError(f"corruptions must be names: {self.corruptions}")
         if (self.mean is None) != (self.std is None):
             raise InputError("mean and std: give both or neither")
         for name in ("mean", "std"):
@@ -247,7 +252,7 @@ def build_experiment(values: Mapping[str, Any], where: str) -> Experiment:
     fields["defenses"] = tuple(_defense(d, where) for d in _sequence(fields, "defenses", where))
     for kind in ("oblivious", "adaptive", "query"):
         fields[kind] = tuple(_attack(a, f"{where}: {kind}") for a in _sequence(fields, kind, where))
-    for name in ("stand_ins", "mean", "std"):
+    for name in ("corruptions", "stand_ins", "mean", "std"):
         if isinstance(fields.get(name), list):
             fields[name] = tuple(fields[name])
     return settings.build(Experiment, fields, where)

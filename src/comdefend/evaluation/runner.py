@@ -14,7 +14,7 @@ from comdefend.atomic import atomic_write, make_folder
 from comdefend.attacks import ATTACKS, Expectation, perturb
 from comdefend.data import ImageSet, load_image_set
 from comdefend.data.sources import batches
-from comdefend.defense import is_random
+from comdefend.defense import is_random, load_defense
 from comdefend.errors import InputError
 from comdefend.evaluation import record as records
 from comdefend.evaluation.code import code_statistics, random_signs
@@ -98,6 +98,7 @@ class _Evaluation:
         # Only now: what cannot start should not leave a folder; nor should an output that cannot
         # be written cost an hour.
         make_folder(output)
+        self.corruptions = {name: load_defense(name) for name in experiment.corruptions}
         self.subjects = [subjects.open(plan, self.main) for plan in experiment.defenses]
 
     def steps(self) -> Iterator[tuple[str, Callable[[], None]]]:
@@ -123,6 +124,8 @@ class _Evaluation:
                 yield label, partial(self._adaptive, subject, attack, eps)
             if subject.purifier is not None:
                 yield f"{name}: detection", partial(self._detection, subject)
+            for corruption in self.corruptions:
+                yield f"{name}: {corruption}", partial(self._corrupted, subject, corruption)
             if plan.checks:
                 yield f"{name}: sanity checks", partial(self._sanity, subject)
 
@@ -187,6 +190,7 @@ class _Evaluation:
             "bpp": None,
             "code": None,
             "detection": None,
+            "corruptions": [],
         }
         if purifier is not None:
             about["psnr"] = self.store.result(
@@ -373,8 +377,29 @@ class _Evaluation:
             "what": "detection", "of": subject.key, "data": self.data_key, "eps": eps,
             "attack": dataclasses.asdict(attack), "seed": seed,
         }  # fmt: skip
-        about = next(a for a in self.about if a["name"] == subject.plan.name)
-        about["detection"] = self.store.result(key, measure)
+        self._about(subject)["detection"] = self.store.result(key, measure)
+
+    def _corrupted(self, subject: Subject, name: str) -> None:
+        seed = self.experiment.seed
+
+        def measure() -> dict[str, Any]:
+            images = round_to_8_bits(apply(self.corruptions[name], self.images, seed))
+            return self._judged(subject, images)
+
+        key = {
+            "what": "corrupted", "of": subject.key, "data": self.data_key, "by": name, "seed": seed,
+        }  # fmt: skip
+        correct = self.store.result(key, measure)["correct"]
+        hits, count = correct.count("1"), len(correct)
+        self._about(subject)["corruptions"].append(
+            {
+                "corruption": name,
+                "images": count,
+                "accuracy": hits / count,
+                "interval": [round(x, 4) for x in records.wilson_interval(hits, count)],
+                "correct": correct,
+            }
+        )
 
     def _sanity(self, subject: Subject) -> None:
         """Attack a few images in ways that must agree with each other."""
@@ -412,6 +437,9 @@ class _Evaluation:
         rows = [row for row in self.rows if row["defense"] == subject.plan.name]
         for found in (*check_attacks(left), *check_queries(rows, left)):
             self._check(subject, found)
+
+    def _about(self, subject: Subject) -> dict[str, Any]:
+        return next(a for a in self.about if a["name"] == subject.plan.name)
 
     def _check(self, subject: Subject, found: dict[str, Any]) -> None:
         self.checks.append({**found, "name": f"{subject.plan.name}: {found['name']}"})

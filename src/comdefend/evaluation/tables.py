@@ -343,7 +343,29 @@ def markdown_table(record: Record) -> str:
     )
     if names := ", ".join(dict.fromkeys(made)):
         parts.append(_ADAPTIVE_NOTE.format(names=names))
+    if corrupted := corruptions(record):
+        found = next(iter(corrupted.values()))
+        lines = [
+            _markdown_row(["no attack, but", *map(_escape, found)]),
+            _markdown_row(["---", *("---:" for _ in found)]),
+        ]
+        for name, shares in corrupted.items():
+            lines.append(_markdown_row([_escape(name), *map(figure, shares.values())]))
+        parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
+
+
+def corruptions(record: Record) -> dict[str, dict[str, Share]]:
+    """Return the accuracy on images that were changed without an attacker: defence, what, share."""
+    return {
+        about["name"]: {
+            found["corruption"]: Share(found["accuracy"], low, high, found["images"])
+            for found in about["corruptions"]
+            for low, high in [found["interval"]]
+        }
+        for about in record.get("defenses", [])
+        if about.get("corruptions")
+    }
 
 
 def _key(row: Row) -> tuple[str | None, str | None, float | None]:
