@@ -117,6 +117,23 @@ def results_table(experiment: str, profile: str = "small") -> list[str]:
     ]
     for check in failed:
         lines += ["", f"- does not hold: {check['name']} ({check['detail']})"]
+    return [*lines, *_kept(record)]
+
+
+def _kept(record: dict[str, Any]) -> list[str]:
+    """Say what each code keeps of the usual attack's perturbation, and of a random one."""
+    lines = []
+    for about in record["defenses"]:
+        flips = {f["change"]: f for f in (about["code"] or {}).get("flips", []) if f["eps"] == 8}
+        if all("kept" in flip for flip in flips.values()) and {"bim", "random"} <= set(flips):
+            bim, random = flips["bim"], flips["random"]
+            lines += [
+                "",
+                f"`{about['name']}` at 8/255: of BIM's perturbation {percent(bim['kept'])} comes "
+                f"out again (projected on what went in), of a random one as large "
+                f"{percent(random['kept'])}; {percent(bim['share'], 1)} and "
+                f"{percent(random['share'], 1)} of the bits flip.",
+            ]
     return lines
 
 
