@@ -144,12 +144,12 @@ def ablation_table(experiment: str, field: str) -> list[str]:
     record = load_record_file(ROOT / f"docs/records/{experiment}-small.json")
     lines = [
         f"| {field} | \\|z\\| median | \\|z\\| 5 % | ones | PSNR, dB | bits flipped: BIM 8/255 "
-        "| at random 8/255 | passed on: BIM 8/255 | clean | BIM 8/255 | adaptive 8/255 |",
-        "| ---: " * 11 + "|",
+        "| at random 8/255 | BIM 8/255 passed on | kept | clean | BIM 8/255 | adaptive 8/255 |",
+        "| ---: " * 12 + "|",
     ]
     for about in record["defenses"]:
         rows = [r for r in record["rows"] if r["defense"] == about["name"]]
-        figures = ["–"] * 7
+        figures = ["–"] * 8
         if code := about["code"]:
             quantiles = dict(zip(code["quantiles"], code["abs_z_quantiles"], strict=True))
             flips = {flip["change"]: flip for flip in code["flips"] if flip["eps"] == 8}
@@ -161,6 +161,8 @@ def ablation_table(experiment: str, field: str) -> list[str]:
                 percent(flips["bim"]["share"], 1),
                 percent(flips["random"]["share"], 1),
                 f"{flips['bim']['passed_on']:.2f}",
+                # Records made before this was measured lack it.
+                percent(flips["bim"]["kept"]) if "kept" in flips["bim"] else "–",
             ]
         accuracies = [
             percent(row["accuracy"])
