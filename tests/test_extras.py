@@ -29,6 +29,7 @@ main()
         ("matplotlib", ["demo", "-o", "out"], "matplotlib is not installed; run: pip install"),
         ("foolbox", ["demo", "-o", "out"], "'comdefend[demo]'"),
         ("lightning", ["train", "rgb-12bpp", "-o", "out"], "'comdefend[train]'"),
+        ("openvino", ["export", "out/x.xml"], "'comdefend[runtime]'"),
         ("torchmetrics", ["train-classifier", "cifar10-small", "-o", "out"], "torchmetrics is not"),
     ],
 )
@@ -44,7 +45,7 @@ def test_a_missing_extra_is_one_line(tmp_path, blocked, arguments, message):
 
 
 def test_every_named_module_exists():
-    for name in ("demo", "train"):
+    for name in ("demo", "runtime", "train"):
         extras.require_extra(name)
         for module in extras._EXTRAS[name]:
             assert importlib.util.find_spec(module)

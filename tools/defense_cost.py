@@ -22,6 +22,7 @@ from comdefend.defense import DefendedClassifier, load_defense
 from comdefend.evaluation import record as records
 from comdefend.evaluation.experiment import load_experiment
 from comdefend.nn.zoo import load
+from comdefend.provenance import commit
 from comdefend.training.measure import peak_signal_noise_ratio
 
 RECORD = Path(__file__).parent.parent / "docs" / "records" / "defense-cost.json"
@@ -140,7 +141,7 @@ def measure(images: Tensor, labels: Tensor, photos: Tensor, rounds: int) -> dict
     """
     capabilities = torch.cpu.get_capabilities()
     return {
-        "commit": records.commit(),
+        "commit": commit(),
         "versions": records.versions(),
         "device": "cpu",
         "threads": torch.get_num_threads(),

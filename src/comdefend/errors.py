@@ -46,3 +46,7 @@ class WeightsError(ComdefendError):
 
 class ImageError(ComdefendError):
     """One image file cannot be read, or holds what comdefend does not handle."""
+
+
+class EngineError(ComdefendError):
+    """An engine, or an exported file, does not compute what its network computes."""

@@ -24,7 +24,15 @@ def run(*arguments, **environment):
 def test_help_names_every_command_with_an_example():
     out = run("--help")
     assert out.returncode == 0
-    for command in ("demo", "purify", "train", "train-classifier", "evaluate", "reproduce"):
+    for command in (
+        "demo",
+        "purify",
+        "export",
+        "train",
+        "train-classifier",
+        "evaluate",
+        "reproduce",
+    ):
         assert command in out.stdout
         text = run(command, "--help").stdout
         assert f"comdefend {command} " in text
@@ -64,6 +72,8 @@ def test_purify_reports_and_skips(tmp_path):
         (["purify", "nowhere", "out"], "nowhere: no such file or folder"),
         (["purify", ".", "out", "--weights", "rgb"], "unknown weights 'rgb'; known: gray-4bpp"),
         (["purify", ".", "out", "--device", "tpu"], "unknown device 'tpu'"),
+        (["export", "out.tflite"], "out.tflite: must end in .onnx, .xml, .pt2"),
+        (["export", "out.pt2", "--part", "half"], "part must be one of purifier, encoder"),
         (["train", "rgb", "-o", "run"], "unknown recipe 'rgb'; shipped: cifar10-hgd, "),
         (["train", "cifar10-small", "-o", "run"], "unknown recipe 'cifar10-small'"),
         (["train", "cifar10-hgd", "-o", "run", "--start", "rgb-12bpp"], "has no 'start'"),

@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 
 import comdefend
-from comdefend.cli import demo, evaluate, purify, reproduce, train, train_classifier
+from comdefend.cli import demo, evaluate, export, purify, reproduce, train, train_classifier
 from comdefend.errors import ComdefendError
 
 app = typer.Typer(
@@ -46,6 +46,7 @@ def _common(
 
 demo.register(app)
 purify.register(app)
+export.register(app)
 train.register(app)
 train_classifier.register(app)
 evaluate.register(app)

@@ -27,6 +27,7 @@ from comdefend.evaluation.subjects import Subject, Subjects
 from comdefend.evaluation.tables import markdown_table
 from comdefend.inference import apply, device_of, images_at_once
 from comdefend.nn.purifier import ComDefend
+from comdefend.provenance import commit
 from comdefend.store import Store
 from comdefend.training.measure import peak_signal_noise_ratio, round_to_8_bits
 
@@ -151,7 +152,7 @@ class _Evaluation:
             "device": self.device,
             "threads": torch.get_num_threads(),
             "versions": records.versions(),
-            "commit": records.commit(),
+            "commit": commit(),
             "seconds": round(sum(row["seconds"] for row in self.rows), 1),
             "defenses": self.about,
             "rows": self.rows,

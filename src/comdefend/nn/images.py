@@ -82,6 +82,7 @@ def pad_to_multiple(images: Tensor, factor: int) -> Tensor:
 
 
 def _reflected_indices(length: int, target: int, device: torch.device) -> Tensor:
-    period = max(2 * (length - 1), 1)
+    # As a tensor: in a graph for any size, OpenVINO knows no maximum of two sizes.
+    period = torch.full((1,), 2 * (length - 1), dtype=torch.int64, device=device).clamp(min=1)
     position = torch.arange(target, device=device) % period
     return torch.minimum(position, period - position)

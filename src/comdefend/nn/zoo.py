@@ -139,6 +139,19 @@ def load_record(name: str | Path) -> dict[str, Any]:
     return _json(_metadata(path), "record", path)
 
 
+def checksum(name: str | Path) -> str:
+    """Return the SHA-256 of a weight file.
+
+    Args:
+        name: A shipped name, or the path of a ``.safetensors`` file; a rate behind it is left out.
+
+    Raises:
+        InputError, DataMissingError, WeightsError: As for `load`.
+    """
+    path = _locate(split_rate(str(name))[0], weights() + classifier_weights())
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def save_weights(
     path: Path,
     module: ComDefend | SmallClassifier | Denoiser | PixelCNN,

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from comdefend.atomic import atomic_write
 from comdefend.errors import ImageError, InputError, OutputError
+from comdefend.processor import native_bf16
 from comdefend.training.recipe import Recipe, recipe_to_dict
 
 
@@ -150,14 +151,6 @@ def open_run(output: Path, recipe: Recipe) -> None:
     if output.exists() and not output.is_dir():
         raise OutputError(f"{output}: is a file, not a folder")
     atomic_write(file, text.encode())
-
-
-def native_bf16() -> bool:
-    """Whether the GPU, or without one the processor, computes in bfloat16 and not by emulation."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    flags = torch.cpu.get_capabilities()
-    return bool(flags.get("avx512_bf16") or flags.get("amx_bf16") or flags.get("bf16"))
 
 
 def lightning_precision(precision: Precision) -> Any:

@@ -1,0 +1,56 @@
+"""``comdefend export``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("export", help=_HELP, epilog=_EPILOG)(export)
+
+
+_HELP = """Write a purifier as a file that other programs run without comdefend.
+
+OUT ends in .onnx (ONNX), .xml (OpenVINO IR, with a .bin beside it) or .pt2 (a torch.export
+program). It takes any batch, height and width. Before it is written it is compared with the network
+on real images. Weights, their SHA-256, configuration, version and commit stand inside, as JSON
+under "comdefend"."""
+
+_EPILOG = """Examples:
+
+comdefend export purifier.onnx --input uint8
+
+comdefend export encoder.xml --part encoder --weights gray-4bpp
+
+comdefend export defended.onnx --weights gray-4bpp --classifier fashion-mnist-small"""
+
+
+def export(
+    output: Annotated[
+        Path, typer.Argument(metavar="OUT", help="The file to write.", show_default=False)
+    ],
+    weights: Annotated[
+        str, typer.Option("--weights", "-w", help="Shipped weights, or a .safetensors file.")
+    ] = "rgb-12bpp",
+    part: Annotated[
+        str, typer.Option(help="purifier, encoder (images to code) or decoder (code to images).")
+    ] = "purifier",
+    classifier: Annotated[
+        str | None,
+        typer.Option(
+            help="A classifier behind the purifier, as evaluate names it.", show_default=False
+        ),
+    ] = None,
+    input: Annotated[
+        str, typer.Option(help="float: images in [0, 1]. uint8: images and code in bytes.")
+    ] = "float",
+) -> None:
+    """Export a network; see the help text above."""
+    from comdefend.demo.scenes import fashion_images
+    from comdefend.runtime.export import export as run
+
+    done = run(output, fashion_images()[0], weights, part, classifier, input)
+    print(f"{done.path}: {done.takes} -> {done.gives}, {input}")
+    print(f"differs from the network by {done.error:.1g} of the output's power, on real images")

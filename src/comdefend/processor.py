@@ -1,0 +1,17 @@
+"""What the processor, or the GPU, can do."""
+
+import torch
+
+
+def native_bf16(device: torch.device | str | None = None) -> bool:
+    """Whether a device computes in bfloat16 and not by emulation.
+
+    Args:
+        device: By default the GPU, or without one the processor.
+    """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    flags = torch.cpu.get_capabilities()
+    return bool(flags.get("avx512_bf16") or flags.get("amx_bf16") or flags.get("bf16"))

@@ -1,0 +1,62 @@
+"""Whether an engine computes what the purifier computes."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from comdefend.errors import EngineError
+from comdefend.nn.purifier import ComDefend
+from comdefend.runtime.engine import Engine
+
+MAX_FLIPPED = {"float32": 1e-4, "bfloat16": 1e-2}
+"""Share of the code's bits that may differ: in float32 those whose logit is 0 but for rounding."""
+
+MIN_PSNR = {"float32": 60.0, "bfloat16": 40.0}
+"""In dB between the two outputs. A purifier rebuilds images at 30 dB; both bounds lie far above."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far an engine agrees with its purifier in float32 torch.
+
+    Attributes:
+        psnr: Between the purified images, in dB; infinite where they are equal.
+        flipped: Share of the code's bits that differ, 0 to 1.
+    """
+
+    psnr: float
+    flipped: float
+
+
+@torch.inference_mode()
+def check_engine(engine: Engine, purifier: ComDefend, images: Tensor) -> Agreement:
+    """Compare an engine with the purifier that it was opened for.
+
+    Args:
+        engine: To be checked.
+        purifier: In evaluation mode, in float32.
+        images: (N, C, H, W) float32 in [0, 1]: real ones, a few.
+
+    Raises:
+        EngineError: More of the code's bits differ, or the images differ more, than the precision
+            accounts for.
+    """
+    found, wanted = engine(images).cpu(), purifier(images).cpu()
+    bits, reference = engine.encode(images).cpu(), purifier.encode(images).cpu()
+    error = (found - wanted).square().mean().item()
+    psnr = -10 * math.log10(error) if error else math.inf
+    flipped = (bits != reference).float().mean().item()
+    title = f"engine '{engine.name}' in {engine.precision}"
+    if not flipped <= MAX_FLIPPED[engine.precision]:
+        raise EngineError(
+            f"{title}: {flipped:.2%} of the code's bits differ from torch's, more than "
+            f"{MAX_FLIPPED[engine.precision]:.2%}; take another engine or precision"
+        )
+    if not psnr >= MIN_PSNR[engine.precision]:
+        raise EngineError(
+            f"{title}: images are {psnr:.1f} dB from torch's, below "
+            f"{MIN_PSNR[engine.precision]:.0f} dB; take another engine or precision"
+        )
+    return Agreement(psnr, flipped)
