@@ -28,7 +28,9 @@ def measured(photos):
 
 
 def test_every_defence_of_the_experiment_is_timed(measured):
-    listed = yaml.safe_load((EXPERIMENTS / "cifar10.yaml").read_text())["defenses"]
+    defenses = yaml.safe_load((EXPERIMENTS / "cifar10.yaml").read_text())["defenses"]
+    # Those that are trained first are mappings, and not timed.
+    listed = [defense for defense in defenses if isinstance(defense, str)]
     for timed in measured["costs"]:
         assert [row["defense"] for row in timed["rows"]] == listed
         assert timed["rows"][0]["ratio"] == 1
