@@ -234,7 +234,7 @@ def bfloat16_table() -> list[str]:
         lines.append(f"| {' | '.join([row['defense'], images, *figures])} |")
     changed = sum(row["changed"] for row in rows)
     speeds = [
-        f"{speed['bfloat16']:.3g} images a second instead of {speed['float32']:.3g} "
+        f"{speed['bfloat16']:.0f} images a second instead of {speed['float32']:.0f} "
         f"({speed['defense']}, {speed['ratio']:.2f} times)"
         for speed in found["speeds"]
     ]

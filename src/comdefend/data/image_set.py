@@ -57,3 +57,8 @@ class ImageSet:
         digest.update(self.images.contiguous().numpy().data)
         digest.update(self.labels.contiguous().numpy().data)
         return digest.hexdigest()
+
+    def hold_out(self, count: int, seed: int) -> tuple["ImageSet", "ImageSet"]:
+        """Return this many images, drawn at random, and all others."""
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return self.subset(order[:count]), self.subset(order[count:])

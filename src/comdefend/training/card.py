@@ -68,6 +68,16 @@ def run_facts(training: Tensor | list[Path], trainer: Trainer) -> RunFacts:
     )
 
 
+def measured_images(data: str, channels: int, held_out: ImageSet) -> tuple[ImageSet, str]:
+    """Return what to measure a trained network on, and what records call it.
+
+    The data set's test images; those held out of training where it has none.
+    """
+    if has_test_split(data):
+        return load_image_set(data, "test", channels), "test"
+    return held_out, "held out of training"
+
+
 def purifier_record(
     purifier: ComDefend, recipe: PurifierRecipe, validation: Tensor, run: RunFacts
 ) -> dict[str, Any]:

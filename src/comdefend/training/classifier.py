@@ -11,15 +11,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from comdefend.atomic import atomic_write
-from comdefend.data import ImageSet, has_test_split, load_image_set
-from comdefend.data.sources import Split, batches
+from comdefend.data import ImageSet, load_image_set
+from comdefend.data.sources import batches
 from comdefend.errors import InputError
 from comdefend.inference import apply, device_of, fingerprint
 from comdefend.nn.classifier import ClassifierConfig, SmallClassifier
 from comdefend.nn.zoo import load, load_classifier, save_weights
 from comdefend.store import Store
 from comdefend.training.batches import EpochSampler, augment, step_generator
-from comdefend.training.card import classifier_card, classifier_record, run_facts
+from comdefend.training.card import classifier_card, classifier_record, measured_images, run_facts
 from comdefend.training.descent import Descent
 from comdefend.training.measure import measure_accuracy
 from comdefend.training.objective import complement_loss, perturbed
@@ -91,7 +91,7 @@ def train_classifier(recipe: ClassifierRecipe, output: Path, precision: Precisio
         DataMissingError: The data is not there.
     """
     low = lightning_precision(precision) == "bf16-mixed"
-    data = _load(recipe, "train")
+    data = load_image_set(recipe.data, "train", recipe.network.channels)
     if recipe.complement and data.class_count < 3:
         raise InputError("complement: needs three classes, so that two are wrong")
     if len(data) < recipe.validation + recipe.batch:
@@ -105,9 +105,7 @@ def train_classifier(recipe: ClassifierRecipe, output: Path, precision: Precisio
     original = data
     if recipe.purifier:
         data = _purified(data, recipe.purifier, store, low)
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(recipe.seed))
-    validation = data.subset(order[: recipe.validation])
-    training = data.subset(order[recipe.validation :])
+    validation, training = data.hold_out(recipe.validation, recipe.seed)
     network = dataclasses.replace(
         recipe.network,
         classes=data.class_count,
@@ -131,9 +129,8 @@ def train_classifier(recipe: ClassifierRecipe, output: Path, precision: Precisio
     weights = output / "classifier.safetensors"
     save_weights(weights, module.network, {}, half=True)
     stored = load_classifier(str(weights))
-    test, split = original.subset(order[: recipe.validation]), "held out of training"
-    if has_test_split(recipe.data):
-        test, split = _load(recipe, "test"), "test"
+    held_out, _ = original.hold_out(recipe.validation, recipe.seed)
+    test, split = measured_images(recipe.data, recipe.network.channels, held_out)
     record = classifier_record(stored, recipe, test, split, run_facts(training.images, trainer))
     if recipe.purifier:
         purified = _purified(test, recipe.purifier, store, low=False)
@@ -141,10 +138,6 @@ def train_classifier(recipe: ClassifierRecipe, output: Path, precision: Precisio
     save_weights(weights, stored, record, half=True)
     atomic_write(output / "classifier.md", classifier_card(record).encode())
     return weights
-
-
-def _load(recipe: ClassifierRecipe, split: Split) -> ImageSet:
-    return load_image_set(recipe.data, split, recipe.network.channels)
 
 
 def _purified(data: ImageSet, weights: str, store: Store, low: bool) -> ImageSet:

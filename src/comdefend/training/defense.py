@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, TensorDataset
 
 from comdefend.atomic import atomic_write
-from comdefend.data import has_test_split, load_image_set
+from comdefend.data import load_image_set
 from comdefend.defense.defended import DefendedClassifier
 from comdefend.errors import InputError
 from comdefend.nn.classifier import SmallClassifier
@@ -18,7 +18,7 @@ from comdefend.nn.loss import purifier_loss
 from comdefend.nn.purifier import ComDefend
 from comdefend.nn.zoo import load, load_classifier, save_weights
 from comdefend.training.batches import EpochSampler, augment, step_generator
-from comdefend.training.card import defense_card, defense_record, run_facts
+from comdefend.training.card import defense_card, defense_record, measured_images, run_facts
 from comdefend.training.descent import Descent
 from comdefend.training.objective import perturbed
 from comdefend.training.recipe import DefenseRecipe
@@ -169,9 +169,7 @@ def train_defense(recipe: DefenseRecipe, output: Path, precision: Precision = "a
         )
     # Only now: a start that fails must not leave a folder that refuses the corrected one.
     open_run(output, recipe)
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(recipe.seed))
-    held_out = data.subset(order[: recipe.validation])
-    training = data.subset(order[recipe.validation :])
+    held_out, training = data.hold_out(recipe.validation, recipe.seed)
     steps = len(training) // recipe.batch * recipe.epochs
     module = DefenseTraining(recipe, purifier, classifier, steps)
     sampler = EpochSampler(
@@ -186,9 +184,7 @@ def train_defense(recipe: DefenseRecipe, output: Path, precision: Precision = "a
         [],
         precision,
     )
-    test, split = held_out, "held out of training"
-    if has_test_split(recipe.data):
-        test, split = load_image_set(recipe.data, "test", channels), "test"
+    test, split = measured_images(recipe.data, channels, held_out)
     weights = output / "classifier.safetensors"
     # The networks in hand take the place of the module's own, which are those of the last step.
     classifier.load_state_dict(module.best.classifier.state_dict())

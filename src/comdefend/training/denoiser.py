@@ -7,14 +7,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from comdefend.atomic import atomic_write
-from comdefend.data import has_test_split, load_image_set
+from comdefend.data import load_image_set
 from comdefend.data.sources import batches
 from comdefend.errors import InputError
 from comdefend.nn.classifier import SmallClassifier
 from comdefend.nn.denoiser import Denoiser
 from comdefend.nn.zoo import load_classifier, save_weights
 from comdefend.training.batches import StepSampler, crop_loader, step_generator
-from comdefend.training.card import denoiser_card, denoiser_record, run_facts
+from comdefend.training.card import denoiser_card, denoiser_record, measured_images, run_facts
 from comdefend.training.descent import Descent
 from comdefend.training.objective import perturbed
 from comdefend.training.recipe import DenoiserRecipe
@@ -118,11 +118,8 @@ def train_denoiser(recipe: DenoiserRecipe, output: Path, precision: Precision = 
         )
     # Only now: a start that fails must not leave a folder that refuses the corrected one.
     open_run(output, recipe)
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(recipe.seed))
-    held_out, training = (
-        data.subset(order[: recipe.validation]),
-        data.images[order[recipe.validation :]],
-    )
+    held_out, rest = data.hold_out(recipe.validation, recipe.seed)
+    training = rest.images
     module = DenoiserTraining(recipe, classifier)
     sampler = StepSampler(
         len(training), recipe.batch, recipe.epoch_steps, recipe.seed, lambda: module.step
@@ -138,9 +135,7 @@ def train_denoiser(recipe: DenoiserRecipe, output: Path, precision: Precision = 
         [],
         precision,
     )
-    test, split = held_out, "held out of training"
-    if has_test_split(recipe.data):
-        test, split = load_image_set(recipe.data, "test", channels), "test"
+    test, split = measured_images(recipe.data, channels, held_out)
     denoiser, weights = module.network.eval(), output / "denoiser.safetensors"
     record = denoiser_record(
         denoiser, module.classifier, recipe, test, split, run_facts(training, trainer)

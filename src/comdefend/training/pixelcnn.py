@@ -7,12 +7,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from comdefend.atomic import atomic_write
-from comdefend.data import has_test_split, load_image_set
+from comdefend.data import load_image_set
 from comdefend.errors import InputError
 from comdefend.nn.pixelcnn import PixelCNN
 from comdefend.nn.zoo import save_weights
 from comdefend.training.batches import StepSampler, crop_loader
-from comdefend.training.card import pixelcnn_card, pixelcnn_record, run_facts
+from comdefend.training.card import measured_images, pixelcnn_card, pixelcnn_record, run_facts
 from comdefend.training.descent import Descent
 from comdefend.training.recipe import PixelCNNRecipe
 from comdefend.training.run import Precision, fit, lightning_precision, open_run
@@ -65,16 +65,16 @@ def train_pixelcnn(recipe: PixelCNNRecipe, output: Path, precision: Precision = 
     """
     lightning_precision(precision)
     channels = recipe.network.channels
-    images = load_image_set(recipe.data, "train", channels).images
-    if len(images) <= recipe.validation:
+    data = load_image_set(recipe.data, "train", channels)
+    if len(data) <= recipe.validation:
         raise InputError(
-            f"{recipe.data}: {len(images)} images do not leave any to train on beside "
+            f"{recipe.data}: {len(data)} images do not leave any to train on beside "
             f"{recipe.validation} for validation"
         )
     # Only now: a start that fails must not leave a folder that refuses the corrected one.
     open_run(output, recipe)
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(recipe.seed))
-    held_out, training = images[order[: recipe.validation]], images[order[recipe.validation :]]
+    held_out, rest = data.hold_out(recipe.validation, recipe.seed)
+    training = rest.images
     module = PixelCNNTraining(recipe)
     sampler = StepSampler(
         len(training), recipe.batch, recipe.epoch_steps, recipe.seed, lambda: module.step
@@ -83,17 +83,15 @@ def train_pixelcnn(recipe: PixelCNNRecipe, output: Path, precision: Precision = 
         module,
         # Whole images: a border in the midst of one would be learnt as if it were its own.
         crop_loader(training, max(training.shape[-2:]), channels, sampler),
-        DataLoader(held_out, batch_size=32),  # type: ignore[arg-type]
+        DataLoader(held_out.images, batch_size=32),  # type: ignore[arg-type]
         output,
         recipe.epochs,
         [],
         precision,
     )
-    test, split = held_out, "held out of training"
-    if has_test_split(recipe.data):
-        test, split = load_image_set(recipe.data, "test", channels).images, "test"
+    test, split = measured_images(recipe.data, channels, held_out)
     model, weights = module.network.eval(), output / "pixelcnn.safetensors"
-    record = pixelcnn_record(model, recipe, test, split, run_facts(training, trainer))
+    record = pixelcnn_record(model, recipe, test.images, split, run_facts(training, trainer))
     save_weights(weights, model, record)
     atomic_write(output / "pixelcnn.md", pixelcnn_card(record).encode())
     return weights

@@ -16,8 +16,26 @@ from comdefend.nn.pixelcnn import PixelCNNConfig
 RECIPES = resources.files("comdefend.training") / "recipes"
 
 
+class _InSteps:
+    """What recipes share whose training is counted in steps."""
+
+    steps: int
+    epoch_steps: int
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs, each of ``epoch_steps`` steps."""
+        return self.steps // self.epoch_steps
+
+    def _check_epochs(self) -> None:
+        if self.steps % self.epoch_steps:
+            raise InputError(
+                f"steps ({self.steps}) must be a multiple of epoch_steps ({self.epoch_steps})"
+            )
+
+
 @dataclass(frozen=True)
-class PurifierRecipe:
+class PurifierRecipe(_InSteps):
     """How a purifier is trained.
 
     Attributes:
@@ -63,12 +81,7 @@ class PurifierRecipe:
         for name in ("weight_decay", "code_weight"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative: {getattr(self, name)}")
-        _check_epochs(self.steps, self.epoch_steps)
-
-    @property
-    def epochs(self) -> int:
-        """Number of epochs, each of ``epoch_steps`` steps."""
-        return self.steps // self.epoch_steps
+        self._check_epochs()
 
 
 @dataclass(frozen=True)
@@ -127,7 +140,7 @@ class ClassifierRecipe:
 
 
 @dataclass(frozen=True)
-class DenoiserRecipe:
+class DenoiserRecipe(_InSteps):
     """How a denoiser is trained, guided by a classifier (HGD, Liao et al. 2018).
 
     Attributes:
@@ -167,16 +180,11 @@ class DenoiserRecipe:
         )  # fmt: skip
         if self.attack_eps > 255:
             raise InputError(f"attack_eps must be at most 255: {self.attack_eps}")
-        _check_epochs(self.steps, self.epoch_steps)
-
-    @property
-    def epochs(self) -> int:
-        """Number of epochs, each of ``epoch_steps`` steps."""
-        return self.steps // self.epoch_steps
+        self._check_epochs()
 
 
 @dataclass(frozen=True)
-class PixelCNNRecipe:
+class PixelCNNRecipe(_InSteps):
     """How a model of images is trained, for PixelDefend (Song et al. 2018).
 
     Attributes:
@@ -206,12 +214,7 @@ class PixelCNNRecipe:
         settings.check_positive(
             self, "steps", "batch", "learning_rate", "bias_rate", "epoch_steps", "validation"
         )
-        _check_epochs(self.steps, self.epoch_steps)
-
-    @property
-    def epochs(self) -> int:
-        """Number of epochs, each of ``epoch_steps`` steps."""
-        return self.steps // self.epoch_steps
+        self._check_epochs()
 
 
 @dataclass(frozen=True)
@@ -275,11 +278,6 @@ class DefenseRecipe:
         wanted = ("classifier",) if self.purifier == "none" else ("both", "purifier", "classifier")
         if self.trained not in wanted:
             raise InputError(f"trained must be {' or '.join(wanted)}, not '{self.trained}'")
-
-
-def _check_epochs(steps: int, epoch_steps: int) -> None:
-    if steps % epoch_steps:
-        raise InputError(f"steps ({steps}) must be a multiple of epoch_steps ({epoch_steps})")
 
 
 Recipe = PurifierRecipe | ClassifierRecipe | DenoiserRecipe | PixelCNNRecipe | DefenseRecipe
