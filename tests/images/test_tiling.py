@@ -32,13 +32,14 @@ def test_tiles_cover_every_pixel_once(height, width, tile, halo, multiple):
 @settings(deadline=None, max_examples=30)
 @given(
     height=st.integers(1, 40), width=st.integers(1, 40), tile=st.integers(1, 24),
-    downscale=st.integers(1, 3),
+    downscale=st.integers(1, 3), reduction=st.integers(1, 2),
 )  # fmt: skip
-def test_tiles_purify_as_the_whole_image(height, width, tile, downscale):
+def test_tiles_purify_as_the_whole_image(height, width, tile, downscale, reduction):
     torch.manual_seed(0)
     config = PurifierConfig(
-        encoder_widths=(6, 6), decoder_widths=(6, 6), code_maps=4, downscale=downscale
-    )
+        encoder_widths=(6, 6), decoder_widths=(6, 6), code_maps=4, downscale=downscale,
+        reduction=reduction,
+    )  # fmt: skip
     purifier = ComDefend(config).double().eval()
     pixels = torch.randint(0, 256, (1, 3, height, width), dtype=torch.uint8)
 
@@ -51,11 +52,16 @@ def test_tiles_purify_as_the_whole_image(height, width, tile, downscale):
         def forward(self, images):
             return self.inner(images.double())
 
+        def encode(self, images):
+            return self.inner.encode(images.double())
+
     whole = (purifier(pixels.double() / 255) * 255).round().to(torch.uint8)
     difference = (purify_tiled(InDouble(), pixels, tile).int() - whole.int()).abs()
     # One step of 8 bits where the value lies on the edge between two.
     assert difference.max() <= 1
     assert (difference > 0).float().mean() < 1e-2
+    code = purifier.encode(pixels.double() / 255).bool()
+    assert encode_tiled(InDouble(), pixels, tile).equal(code)
 
 
 def test_tiled_and_whole_codes_of_a_photograph_agree_but_near_zero(rgb, chelsea):

@@ -13,11 +13,11 @@ from comdefend.nn.purifier import ComDefend
 SMALL = PurifierConfig(encoder_widths=(8, 8), decoder_widths=(8, 8), code_maps=5)
 
 
-def small(downscale=1, channels=3):
+def small(downscale=1, channels=3, reduction=1):
     torch.manual_seed(0)
     config = PurifierConfig(
         channels=channels, encoder_widths=(8,), decoder_widths=(8,), code_maps=5,
-        downscale=downscale,
+        downscale=downscale, reduction=reduction,
     )  # fmt: skip
     return ComDefend(config).eval()
 
@@ -70,14 +70,16 @@ def test_code_is_binary_and_decodes_to_what_the_purifier_returns(rgb):
     height=st.integers(1, 17),
     width=st.integers(1, 17),
     downscale=st.integers(1, 5),
+    reduction=st.integers(1, 3),
     channels=st.sampled_from([1, 3]),
     count=st.integers(1, 3),
 )
-def test_any_size_comes_back_as_it_was(height, width, downscale, channels, count):
-    purifier = small(downscale, channels)
+def test_any_size_comes_back_as_it_was(height, width, downscale, reduction, channels, count):
+    purifier = small(downscale, channels, reduction)
     images = torch.rand(count, channels, height, width)
     code = purifier.encode(images)
-    assert code.shape == (count, 5, -(-height // downscale), -(-width // downscale))
+    sides = [-(-side // (downscale * reduction)) * reduction for side in (height, width)]
+    assert code.shape == (count, 5, *sides)
     purified = purifier(images)
     assert purified.shape == images.shape
     assert purified.isfinite().all()
@@ -89,6 +91,18 @@ def test_padding_is_a_reflection():
     images = torch.rand(1, 3, 6, 8)
     padded = torch.nn.functional.pad(images, (0, 0, 0, 2), mode="reflect")
     torch.testing.assert_close(purifier.encode(images), purifier.encode(padded))
+
+
+def test_layers_at_a_lower_resolution_than_the_code():
+    images = torch.rand(2, 3, 16, 24)
+    whole, reduced = small(downscale=2), small(downscale=2, reduction=2)
+    assert reduced.encode(images).shape == whole.encode(images).shape
+    sizes = []
+    for layer in (*reduced.encoder.layers, *reduced.decoder.layers):
+        layer.register_forward_hook(lambda _, inputs, output: sizes.append(output.shape[-2:]))
+    reduced(images)
+    assert set(sizes) == {(4, 6)}
+    assert reduced.config.receptive_radius == 2 * whole.config.receptive_radius
 
 
 def test_threshold_has_the_gradient_of_the_identity():
@@ -194,6 +208,11 @@ def test_bad_codes_are_refused(code, size, message):
         small(downscale=2).decode(code, size=size)
 
 
+def test_codes_that_cut_a_block_are_refused():
+    with pytest.raises(InputError, match="multiples of 2"):
+        small(reduction=2).decode(torch.zeros(1, 5, 4, 3))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -202,6 +221,7 @@ def test_bad_codes_are_refused(code, size, message):
         {"code_maps": -1},
         {"code_maps": 10**9},
         {"downscale": 99},
+        {"reduction": 0},
         {"phi": float("nan")},
         {"phi": -1.0},
         {"encoder_widths": ()},
@@ -221,17 +241,19 @@ def test_configuration_survives_json():
     assert PurifierConfig.from_dict(json.loads(json.dumps(GRAY_4BPP.to_dict()))) == GRAY_4BPP
 
 
-def nested():
+def nested(reduction=1):
     torch.manual_seed(0)
     config = PurifierConfig(
-        encoder_widths=(8,), decoder_widths=(8,), code_maps=8, downscale=2, rates=(2, 4)
-    )
+        encoder_widths=(8,), decoder_widths=(8,), code_maps=8, downscale=2, reduction=reduction,
+        rates=(2, 4),
+    )  # fmt: skip
     return ComDefend(config).eval()
 
 
+@pytest.mark.parametrize("reduction", [1, 2])
 @pytest.mark.parametrize(("bpp", "maps"), [(0.5, 2), (1, 4), (2, 8)])
-def test_at_a_lower_rate_the_first_maps_are_the_code(bpp, maps):
-    purifier, images = nested(), torch.rand(2, 3, 9, 14)
+def test_at_a_lower_rate_the_first_maps_are_the_code(bpp, maps, reduction):
+    purifier, images = nested(reduction), torch.rand(2, 3, 9, 14)
     shorter = purifier.at(bpp)
     assert shorter.config.bpp == bpp
     assert shorter.encode(images).equal(purifier.encode(images)[:, :maps])

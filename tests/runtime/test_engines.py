@@ -26,7 +26,7 @@ def photo(chelsea):
 def tiny():
     torch.manual_seed(0)
     config = PurifierConfig(
-        encoder_widths=(8,), decoder_widths=(8,), code_maps=6, downscale=2, rates=(3,)
+        encoder_widths=(8,), decoder_widths=(8,), code_maps=6, downscale=2, reduction=2, rates=(3,)
     )
     return ComDefend(config).eval()
 

@@ -36,7 +36,7 @@ def tiles(height: int, width: int, tile: int, halo: int, multiple: int = 1) -> I
         height, width: Size of the image.
         tile: Side of a tile, rounded up to ``multiple``.
         halo: Pixels around a tile that are needed to compute it, rounded up to ``multiple``.
-        multiple: Grid on which tiles start: the downscale factor.
+        multiple: Grid on which tiles start: side of the blocks that the purifier sees.
     """
     tile, halo = (-(-length // multiple) * multiple for length in (tile, halo))
     for top in range(0, height, tile):
@@ -71,7 +71,8 @@ def purify_tiled(purifier: ComDefend, pixels: Tensor, tile: int = DEFAULT_TILE) 
     purified = torch.empty_like(pixels, device="cpu")
     for part in _tiles_of(purifier, pixels, tile):
         outer = purifier(_to_floats(purifier, pixels, part))
-        inner = _crop(outer, part, 1)
+        first = part.outer_rows.start, part.outer_columns.start
+        inner = _crop(outer, part.rows, part.columns, first)
         purified[..., part.rows, part.columns] = (inner * 255).round().to(torch.uint8).cpu()
     return purified
 
@@ -89,20 +90,23 @@ def encode_tiled(purifier: ComDefend, pixels: Tensor, tile: int = DEFAULT_TILE) 
         tile: Side of a tile in pixels.
 
     Returns:
-        (N, K, ceil(H/d), ceil(W/d)) bool, on the CPU.
+        (N, K, h, w) bool, on the CPU.
 
     Raises:
         InputError: Wrong shape or channel count, or a tile below 1 pixel.
     """
-    d = purifier.config.downscale
+    config = purifier.config
+    d = config.downscale
     count, _, height, width = pixels.shape
-    code = torch.empty(
-        count, purifier.config.code_maps, -(-height // d), -(-width // d), dtype=torch.bool
-    )
+    sides = config.code_side(height), config.code_side(width)
+    code = torch.empty(count, config.code_maps, *sides, dtype=torch.bool)
     for part in _tiles_of(purifier, pixels, tile):
         outer = purifier.encode(_to_floats(purifier, pixels, part))
-        rows, columns = (slice(s.start // d, -(-s.stop // d)) for s in (part.rows, part.columns))
-        code[..., rows, columns] = _crop(outer, part, d).bool().cpu()
+        rows, columns = (
+            slice(s.start // d, config.code_side(s.stop)) for s in (part.rows, part.columns)
+        )
+        first = part.outer_rows.start // d, part.outer_columns.start // d
+        code[..., rows, columns] = _crop(outer, rows, columns, first).bool().cpu()
     return code
 
 
@@ -112,9 +116,7 @@ def _tiles_of(purifier: ComDefend, pixels: Tensor, tile: int) -> Iterator[Tile]:
     if pixels.ndim != 4 or pixels.dtype != torch.uint8:
         raise InputError(f"pixels must be (N, C, H, W) uint8, not {tuple(pixels.shape)}")
     config = purifier.config
-    return tiles(
-        pixels.shape[-2], pixels.shape[-1], tile, config.receptive_radius, config.downscale
-    )
+    return tiles(pixels.shape[-2], pixels.shape[-1], tile, config.receptive_radius, config.multiple)
 
 
 def _to_floats(purifier: ComDefend, pixels: Tensor, part: Tile) -> Tensor:
@@ -123,10 +125,9 @@ def _to_floats(purifier: ComDefend, pixels: Tensor, part: Tile) -> Tensor:
     return (outer.float() / 255).contiguous(memory_format=torch.channels_last)
 
 
-def _crop(outer: Tensor, part: Tile, divisor: int) -> Tensor:
-    """Cut the halo off a result whose resolution is the image's divided by ``divisor``."""
-    top = (part.rows.start - part.outer_rows.start) // divisor
-    left = (part.columns.start - part.outer_columns.start) // divisor
-    height = -(-part.rows.stop // divisor) - part.rows.start // divisor
-    width = -(-part.columns.stop // divisor) - part.columns.start // divisor
-    return outer[..., top : top + height, left : left + width]
+def _crop(outer: Tensor, rows: slice, columns: slice, first: tuple[int, int]) -> Tensor:
+    """Cut the halo off a result whose first row and column are these."""
+    top, left = rows.start - first[0], columns.start - first[1]
+    return outer[
+        ..., top : top + rows.stop - rows.start, left : left + columns.stop - columns.start
+    ]

@@ -57,6 +57,10 @@ class PurifierConfig(NetworkConfig):
         code_maps: Binary maps K that make up the code.
         downscale: Factor d between the image's and the code's resolution. The encoder starts
             with a pixel-unshuffle by d, the decoder ends with a pixel-shuffle by d.
+        reduction: Factor r between the code's resolution and that of all layers: those of the
+            encoder see blocks of d*r pixels and end with a pixel-shuffle by r, those of the decoder
+            start with a pixel-unshuffle by r. Layers of the same widths cost a factor r^2 less, and
+            the code keeps its layout.
         phi: Standard deviation of the training noise, in units of the logits z.
         rates: Numbers of maps, ascending and below ``code_maps``, at which the first maps alone are
             a code too (`ComDefend.at`). Empty: the code is the whole or nothing.
@@ -70,6 +74,7 @@ class PurifierConfig(NetworkConfig):
     decoder_widths: tuple[int, ...] = (32, 64, 128, 256, 128, 64, 32, 16)
     code_maps: int = 12
     downscale: int = 1
+    reduction: int = 1
     phi: float = 20.0
     rates: tuple[int, ...] = ()
 
@@ -84,6 +89,7 @@ class PurifierConfig(NetworkConfig):
             raise InputError(f"channels must be 1 (grey) or 3 (RGB), not {self.channels!r}")
         check_integer("code_maps", self.code_maps, MAX_WIDTH)
         check_integer("downscale", self.downscale, MAX_DOWNSCALE)
+        check_integer("reduction", self.reduction, MAX_DOWNSCALE)
         if not isinstance(self.phi, int | float) or not 0 <= self.phi < float("inf"):
             raise InputError(f"phi must be a finite number that is not negative: {self.phi!r}")
         if not isinstance(self.rates, tuple):
@@ -104,24 +110,41 @@ class PurifierConfig(NetworkConfig):
         return tuple(maps / self.downscale**2 for maps in (*self.rates, self.code_maps))
 
     @property
+    def multiple(self) -> int:
+        """Side in pixels of the blocks that layers see: images are padded to a multiple of it."""
+        return self.downscale * self.reduction
+
+    def code_side(self, side: int) -> int:
+        """Return the height or width of the code of an image of this height or width."""
+        return -(-side // self.multiple) * self.reduction
+
+    @property
     def encoder_channels(self) -> tuple[int, ...]:
         """Channels before, between and after ComCNN's convolutions."""
-        return (self.channels * self.downscale**2, *self.encoder_widths, self.code_maps)
+        return (self._block_values, *self.encoder_widths, self._block_bits)
 
     @property
     def decoder_channels(self) -> tuple[int, ...]:
         """Channels before, between and after RecCNN's convolutions."""
-        return (self.code_maps, *self.decoder_widths, self.channels * self.downscale**2)
+        return (self._block_bits, *self.decoder_widths, self._block_values)
+
+    @property
+    def _block_values(self) -> int:
+        return self.channels * self.multiple**2
+
+    @property
+    def _block_bits(self) -> int:
+        return self.code_maps * self.reduction**2
 
     @property
     def receptive_radius(self) -> int:
         """Pixels around an image position that can change its purified value.
 
-        Every 3x3 convolution reaches one position further, which is ``downscale`` pixels of the
-        image; one more step covers the pixels of a block that is only partly reached.
+        Every 3x3 convolution reaches one block further, which is ``multiple`` pixels of the image;
+        one more step covers the pixels of a block that is only partly reached.
         """
         convolutions = len(self.encoder_widths) + len(self.decoder_widths) + 2
-        return (convolutions + (self.downscale > 1)) * self.downscale
+        return (convolutions + (self.multiple > 1)) * self.multiple
 
 
 RGB_12BPP = PurifierConfig()

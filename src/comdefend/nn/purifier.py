@@ -15,34 +15,37 @@ from comdefend.nn.images import check_dtype, check_images, check_range, pad_to_m
 class ComCNN(nn.Module):
     """Compressing network: images to logits, one for each bit of the code.
 
-    (N, C, H, W) in [0, 1], H and W divisible by ``downscale`` -> (N, K, H/d, W/d), unbounded.
+    (N, C, H, W) in [0, 1], H and W divisible by ``multiple`` -> (N, K, H/d, W/d), unbounded.
     Jia et al. 2019, Table 1.
     """
 
     def __init__(self, config: PurifierConfig) -> None:
         super().__init__()
-        self.unshuffle = nn.PixelUnshuffle(config.downscale)
+        self.unshuffle = nn.PixelUnshuffle(config.multiple)
         self.layers = _convolutions(config.encoder_channels)
+        self.shuffle = nn.PixelShuffle(config.reduction)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits z of the code."""
-        return self.layers(self.unshuffle(images) - 0.5)
+        return self.shuffle(self.layers(self.unshuffle(images) - 0.5))
 
 
 class RecCNN(nn.Module):
     """Reconstruction network: code to images.
 
-    (N, K, h, w) in [0, 1] -> (N, C, h*d, w*d) in [0, 1]. Jia et al. 2019, Table 2.
+    (N, K, h, w) in [0, 1], h and w divisible by ``reduction`` -> (N, C, h*d, w*d) in [0, 1].
+    Jia et al. 2019, Table 2.
     """
 
     def __init__(self, config: PurifierConfig) -> None:
         super().__init__()
+        self.unshuffle = nn.PixelUnshuffle(config.reduction)
         self.layers = _convolutions(config.decoder_channels)
-        self.shuffle = nn.PixelShuffle(config.downscale)
+        self.shuffle = nn.PixelShuffle(config.multiple)
 
     def forward(self, code: Tensor) -> Tensor:
         """Return the rebuilt images."""
-        return torch.sigmoid(self.shuffle(self.layers(code)))
+        return torch.sigmoid(self.shuffle(self.layers(self.unshuffle(code))))
 
 
 class ComDefend(nn.Module):
@@ -67,18 +70,19 @@ class ComDefend(nn.Module):
         """Return z, the real-valued code before binarisation.
 
         Args:
-            images: (N, C, H, W) float in [0, 1], any H and W. Sizes that the downscale factor
-                does not divide are padded by reflection at the right and the bottom.
+            images: (N, C, H, W) float in [0, 1], any H and W. Sizes that ``config.multiple`` does
+                not divide are padded by reflection at the right and the bottom.
 
         Returns:
-            (N, K, ceil(H/d), ceil(W/d)).
+            (N, K, h, w), as `PurifierConfig.code_side` has them: H/d and W/d, rounded up to a
+            multiple of the reduction.
 
         Raises:
             InputError: Wrong shape, channel count or range, or NaN.
             InputTypeError: Not a tensor of the weights' float type.
         """
         check_images(images, self.config.channels, self._dtype)
-        return self.encoder(pad_to_multiple(images, self.config.downscale))
+        return self.encoder(pad_to_multiple(images, self.config.multiple))
 
     def binarize(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
         """Turn logits into the code: soft and noisy in training mode, else 0 or 1.
@@ -100,7 +104,7 @@ class ComDefend(nn.Module):
             images: (N, C, H, W) float in [0, 1].
 
         Returns:
-            (N, K, ceil(H/d), ceil(W/d)), 0 or 1 in evaluation mode.
+            (N, K, h, w), 0 or 1 in evaluation mode; h and w as for `logits`.
 
         Raises:
             InputError: Wrong shape, channel count or range, or NaN.
@@ -113,7 +117,7 @@ class ComDefend(nn.Module):
 
         Args:
             code: (N, K, h, w) float in [0, 1].
-            size: (H, W) of the images; needed only where the downscale factor does not divide it.
+            size: (H, W) of the images; needed only where ``config.multiple`` does not divide it.
 
         Returns:
             (N, C, H, W) in [0, 1].
@@ -129,21 +133,25 @@ class ComDefend(nn.Module):
                 f"code must have shape (N, {self.config.code_maps}, h, w), not {tuple(code.shape)}"
             )
         check_range("code", code)
+        if any(side % self.config.reduction for side in code.shape[-2:]):
+            raise InputError(
+                f"a code of {tuple(code.shape[-2:])} positions: both numbers must be multiples of "
+                f"{self.config.reduction}"
+            )
         images = self.decoder(code)
         if size is None:
             return images
-        d = self.config.downscale
         if len(size) != 2:
             raise InputError(f"size must be (height, width), not {tuple(size)}")
         for wanted, coded in zip(size, code.shape[-2:], strict=True):
-            if (wanted + d - 1) // d != coded:
+            if self.config.code_side(wanted) != coded:
                 raise InputError(
                     f"size {tuple(size)} does not fit a code of {tuple(code.shape[-2:])} positions "
-                    f"with downscale factor {d}"
+                    f"with downscale factor {self.config.downscale}"
                 )
-        if d == 1:
+        if self.config.multiple == 1:
             return images
-        # By index, as the padding: exported programs would tie a slice to sizes that d divides.
+        # By index, as the padding: exported programs would tie a slice to sizes that it divides.
         rows, columns = (torch.arange(length, device=images.device) for length in size)
         return images.index_select(-2, rows).index_select(-1, columns)
 
@@ -170,9 +178,11 @@ class ComDefend(nn.Module):
             shorter = ComDefend(config)
         state = self.state_dict()
         last = f"encoder.layers.{len(self.encoder.layers) - 1}"
-        state[f"{last}.weight"] = state[f"{last}.weight"][:maps]
-        state[f"{last}.bias"] = state[f"{last}.bias"][:maps]
-        state["decoder.layers.0.weight"] = state["decoder.layers.0.weight"][:, :maps]
+        # Of every map, a layer computes as many channels as a block has positions of the code.
+        kept = maps * self.config.reduction**2
+        state[f"{last}.weight"] = state[f"{last}.weight"][:kept]
+        state[f"{last}.bias"] = state[f"{last}.bias"][:kept]
+        state["decoder.layers.0.weight"] = state["decoder.layers.0.weight"][:, :kept]
         shorter.load_state_dict(state, assign=True)
         return shorter.train(self.training)
 

@@ -27,7 +27,7 @@ class Engine:
         precision: What it computes in: ``float32`` or ``bfloat16``.
         config: The purifier's architecture.
         device: Where the networks compute.
-        encoder: ComCNN: images whose size the downscale factor divides, to logits.
+        encoder: ComCNN: images whose size ``config.multiple`` divides, to logits.
         decoder: RecCNN: a code to images.
     """
 
@@ -68,7 +68,7 @@ class Engine:
             images: (N, C, H, W) float32 in [0, 1].
 
         Returns:
-            (N, K, ceil(H/d), ceil(W/d)) float32, 0 or 1, on the engine's device.
+            (N, K, h, w) float32, 0 or 1, h and w as `PurifierConfig.code_side` has them, on the engine's device.
 
         Raises:
             InputError: Wrong shape, channel count or range, or NaN.
@@ -82,7 +82,7 @@ class Engine:
 
         Args:
             code: (N, K, h, w) float32 in [0, 1].
-            size: (H, W) of the images; needed only where the downscale factor does not divide it.
+            size: (H, W) of the images; needed only where ``config.multiple`` does not divide it.
 
         Returns:
             (N, C, H, W) float32 in [0, 1], on the engine's device.

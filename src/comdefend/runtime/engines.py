@@ -65,17 +65,18 @@ def open_engine(
     precision = _precision(name, precision, device)
     # The purifier itself stays as it is, wherever it goes next.
     own = copy.deepcopy(purifier).requires_grad_(False)
-    config, d = purifier.config, purifier.config.downscale
+    config = purifier.config
     count = torch.get_num_threads() if threads is None else threads
-    images = torch.rand(2, config.channels, 8 * d, 8 * d, device=device)
-    code = torch.rand(2, config.code_maps, 8, 8, device=device)
+    side, code_side = 8 * config.multiple, 8 * config.reduction
+    images = torch.rand(2, config.channels, side, side, device=device)
+    code = torch.rand(2, config.code_maps, code_side, code_side, device=device)
     return Engine(
         name,
         precision,
         config,
         device,
-        kind.open(own.encoder, images, d, precision, count),
-        kind.open(own.decoder, code, 1, precision, count),
+        kind.open(own.encoder, images, config.multiple, precision, count),
+        kind.open(own.decoder, code, config.reduction, precision, count),
     )
 
 

@@ -97,8 +97,8 @@ def export(
 ) -> Export:
     """Write a network as a file that other programs run; any batch, height and width.
 
-    With a downscale factor d above 1, images need more than d pixels a side; a classifier may
-    need more.
+    Where the purifier sees blocks of d pixels, d above 1, images need more than d pixels a side; a
+    classifier may need more.
 
     The file is compared with the network before it takes its place; one that differs is not
     written.
@@ -108,7 +108,7 @@ def export(
         images: (N, C, H, W) uint8, N at least 6: real images to compare on, grey or RGB.
         weights: A purifier, as `comdefend.load` names it.
         part: ``purifier``, ``encoder`` (images to code) or ``decoder`` (code to images, whose size
-            is a multiple of the downscale factor).
+            is a multiple of ``config.multiple``).
         classifier: As `open_classifier` names it, behind the purifier: images to logits.
         input: ``float``: images in [0, 1] and a code of 0 and 1, in float32. ``uint8``: images in
             0 to 255 and a code of 0 and 1, taken and given in bytes; logits remain float32.
@@ -140,7 +140,7 @@ def export(
         metadata |= {"classifier": classifier, "classifier_fingerprint": fingerprint(behind)}
         takes, gives = _DEFENDED
         network = DefendedClassifier(purifier, behind)
-    if classifier is not None or purifier.config.downscale > 1:
+    if classifier is not None or purifier.config.multiple > 1:
         # What pooling and padding ask of the size is for torch to find out.
         dims |= {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
     network = network if input == "float" else _OnBytes(network, takes, gives)
