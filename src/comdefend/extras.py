@@ -25,6 +25,7 @@ _EXTRAS = {
         "torchmetrics",
         "torchvision",
     ),
+    "quantize": ("nncf", "openvino"),
     "runtime": ("onnx", "onnxruntime", "onnxscript", "openvino"),
     "train": ("lightning", "pyarrow", "tensorboard", "torchmetrics", "torchvision"),
 }

@@ -15,3 +15,9 @@ def native_bf16(device: torch.device | str | None = None) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     flags = torch.cpu.get_capabilities()
     return bool(flags.get("avx512_bf16") or flags.get("amx_bf16") or flags.get("bf16"))
+
+
+def native_int8() -> bool:
+    """Whether the processor sums products of 8-bit integers in 32 bits, without overflow."""
+    flags = torch.cpu.get_capabilities()
+    return any(flags.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8", "dotprod"))

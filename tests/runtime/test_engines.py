@@ -1,3 +1,4 @@
+import shutil
 import sys
 
 import numpy as np
@@ -7,12 +8,12 @@ import torch
 from comdefend.errors import EngineError, ExtraMissingError, InputError, InputTypeError
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
-from comdefend.processor import native_bf16
-from comdefend.runtime import ENGINES, check_engine, engines, open_engine
+from comdefend.processor import native_bf16, native_int8
+from comdefend.runtime import check_engine, engines, open_engine
 
 KINDS = [
     ("torch", "float32"), ("torch", "bfloat16"), ("onnxruntime", "float32"),
-    ("openvino", "float32"), ("openvino", "bfloat16"),
+    ("openvino", "float32"), ("openvino", "bfloat16"), ("openvino", "int8"),
 ]  # fmt: skip
 
 
@@ -34,6 +35,8 @@ def tiny():
 def opened(purifier, name, precision):
     if precision == "bfloat16" and not native_bf16("cpu"):
         pytest.skip("this processor lacks bfloat16")
+    if precision == "int8" and not native_int8():
+        pytest.skip("this processor lacks sums of 8-bit products")
     return open_engine(purifier, name, precision, threads=1)
 
 
@@ -42,20 +45,25 @@ def test_engines_agree_with_torch_on_the_shipped_images(gray, fashion, name, pre
     engine = opened(gray, name, precision)
     found = check_engine(engine, gray, fashion.images[:20])
     # Far closer than the bounds: what rounding alone explains.
-    assert found.psnr > {"float32": 90, "bfloat16": 43}[precision]
-    assert found.flipped < {"float32": 1e-5, "bfloat16": 6e-3}[precision]
+    assert found.psnr > {"float32": 90, "bfloat16": 43, "int8": 41}[precision]
+    assert found.flipped < {"float32": 1e-5, "bfloat16": 6e-3, "int8": 6e-3}[precision]
 
 
 @pytest.mark.parametrize(("name", "precision"), KINDS)
 def test_engines_agree_with_torch_on_a_photograph(rgb, photo, name, precision):
     engine = opened(rgb, name, precision)
     found = check_engine(engine, rgb, photo)
-    assert found.psnr > {"float32": 90, "bfloat16": 46}[precision]
-    assert found.flipped < {"float32": 1e-5, "bfloat16": 4e-3}[precision]
+    assert found.psnr > {"float32": 90, "bfloat16": 46, "int8": 43}[precision]
+    assert found.flipped < {"float32": 1e-5, "bfloat16": 4e-3, "int8": 6e-3}[precision]
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize(
+    "name",
+    ["torch", "onnxruntime", "openvino", pytest.param("torch-compiled", marks=pytest.mark.slow)],
+)
 def test_any_size_and_batch_by_one_engine(tiny, name):
+    if name == "torch-compiled" and shutil.which("g++") is None:
+        pytest.skip("no C++ compiler")
     engine = opened(tiny, name, "float32")
     for shape in ((1, 3, 1, 1), (1, 3, 7, 12), (3, 3, 16, 5), (2, 3, 8, 8)):
         images = torch.rand(shape)
@@ -122,6 +130,21 @@ def test_auto_takes_what_is_there(tiny, monkeypatch):
         open_engine(tiny, "torch", "bfloat16")
 
 
+def test_auto_takes_8_bit_integers_where_they_are_calibrated(gray, monkeypatch):
+    monkeypatch.setattr(engines, "native_int8", lambda: True)
+    assert open_engine(gray).precision == "int8"
+    monkeypatch.setattr(engines, "native_int8", lambda: False)
+    assert open_engine(gray).precision != "int8"
+    with pytest.raises(InputError, match="'int8': this processor lacks it; take float32"):
+        open_engine(gray, "openvino", "int8")
+
+
+def test_compiling_needs_a_compiler(tiny, monkeypatch):
+    monkeypatch.setattr(engines.shutil, "which", lambda name: None)
+    with pytest.raises(InputError, match=r"needs a C\+\+ compiler, such as g\+\+; take torch"):
+        open_engine(tiny, "torch-compiled")
+
+
 def test_a_missing_engine_says_how_to_install_it(tiny, monkeypatch):
     for name in ("openvino", "onnxruntime"):
         monkeypatch.setitem(sys.modules, name, None)
@@ -130,7 +153,7 @@ def test_a_missing_engine_says_how_to_install_it(tiny, monkeypatch):
 
 
 def test_bad_choices_are_one_line(tiny):
-    with pytest.raises(InputError, match="unknown engine 'tpu'; known: auto, torch, onnx"):
+    with pytest.raises(InputError, match="unknown engine 'tpu'; known: auto, torch, torch-"):
         open_engine(tiny, "tpu")
     with pytest.raises(InputError, match="precision of onnxruntime: auto, float32, not 'bfl"):
         open_engine(tiny, "onnxruntime", "bfloat16")

@@ -3,5 +3,15 @@
 from comdefend.runtime.agreement import Agreement, check_engine
 from comdefend.runtime.engine import Engine
 from comdefend.runtime.engines import ENGINES, open_engine
+from comdefend.runtime.quantization import calibrate, load_calibration, save_calibration
 
-__all__ = ["ENGINES", "Agreement", "Engine", "check_engine", "open_engine"]
+__all__ = [
+    "ENGINES",
+    "Agreement",
+    "Engine",
+    "calibrate",
+    "check_engine",
+    "load_calibration",
+    "open_engine",
+    "save_calibration",
+]

@@ -24,7 +24,7 @@ class Engine:
 
     Args:
         name: What computes: one of `ENGINES`.
-        precision: What it computes in: ``float32`` or ``bfloat16``.
+        precision: What it computes in: ``float32``, ``bfloat16`` or ``int8``.
         config: The purifier's architecture.
         device: Where the networks compute.
         encoder: ComCNN: images whose size ``config.multiple`` divides, to logits.
@@ -68,7 +68,8 @@ class Engine:
             images: (N, C, H, W) float32 in [0, 1].
 
         Returns:
-            (N, K, h, w) float32, 0 or 1, h and w as `PurifierConfig.code_side` has them, on the engine's device.
+            (N, K, h, w) float32, 0 or 1, on the engine's device; h and w as
+            `PurifierConfig.code_side` has them.
 
         Raises:
             InputError: Wrong shape, channel count or range, or NaN.

@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from comdefend.errors import InputError
 from comdefend.extras import require
 from comdefend.inference import device_of
 from comdefend.nn.purifier import ComDefend
-from comdefend.processor import native_bf16
+from comdefend.processor import native_bf16, native_int8
 from comdefend.runtime.engine import Engine, Network
 from comdefend.runtime.graphs import (
     convolution_dims,
@@ -21,6 +22,25 @@ from comdefend.runtime.graphs import (
     to_openvino,
     trace,
 )
+from comdefend.runtime.quantization import (
+    Calibration,
+    check_calibration,
+    quantize,
+    shipped_calibration,
+)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One network of a purifier, and how it is to be computed."""
+
+    name: str
+    network: nn.Module
+    example: Tensor
+    factor: int
+    precision: str
+    threads: int
+    calibration: Calibration | None
 
 
 @dataclass(frozen=True)
@@ -29,26 +49,34 @@ class _Kind:
 
     precisions: tuple[str, ...]
     devices: tuple[str, ...]
-    open: Callable[[nn.Module, Tensor, int, str, int], Network]
+    open: Callable[[_Part], Network]
 
 
 def open_engine(
-    purifier: ComDefend, name: str = "auto", precision: str = "auto", threads: int | None = None
+    purifier: ComDefend,
+    name: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    calibration: Calibration | None = None,
 ) -> Engine:
     """Open an engine for a purifier.
 
     ``auto`` takes what is fastest of what is there: OpenVINO on a processor where it is installed,
-    else torch; bfloat16 where the hardware computes in it, else float32.
+    else torch; 8-bit integers where a calibration is given or ships for the weights, bfloat16 else,
+    each where the hardware computes in it, else float32.
 
     Args:
         purifier: In evaluation mode; its device is the engine's.
         name: ``auto``, or one of `ENGINES`.
-        precision: ``auto``, ``float32`` or ``bfloat16``.
+        precision: ``auto``, ``float32``, ``bfloat16`` or ``int8``.
         threads: On a processor; by default as many as torch uses.
+        calibration: For ``int8``: what `comdefend.runtime.calibrate` returned, or
+            `load_calibration` read; by default what ships for the weights.
 
     Raises:
         InputError: An unknown engine or precision, one that the engine, the processor or the GPU
-            does not have, no thread, or a purifier in training mode.
+            does not have, no calibration, no thread, or a purifier in training mode.
+        WeightsError: The calibration does not fit the weights.
         ExtraMissingError: The engine is not installed.
     """
     if purifier.training:
@@ -62,7 +90,11 @@ def open_engine(
     kind = _KINDS[name]
     if device.type not in kind.devices:
         raise InputError(f"engine '{name}' computes on {kind.devices[0]}, not on {device.type}")
-    precision = _precision(name, precision, device)
+    if calibration is not None:
+        check_calibration(purifier, calibration, "calibration")
+    elif "int8" in kind.precisions and precision in ("auto", "int8"):
+        calibration = shipped_calibration(purifier)
+    precision = _precision(name, precision, device, calibration)
     # The purifier itself stays as it is, wherever it goes next.
     own = copy.deepcopy(purifier).requires_grad_(False)
     config = purifier.config
@@ -75,8 +107,12 @@ def open_engine(
         precision,
         config,
         device,
-        kind.open(own.encoder, images, config.multiple, precision, count),
-        kind.open(own.decoder, code, config.reduction, precision, count),
+        kind.open(
+            _Part("encoder", own.encoder, images, config.multiple, precision, count, calibration)
+        ),
+        kind.open(
+            _Part("decoder", own.decoder, code, config.reduction, precision, count, calibration)
+        ),
     )
 
 
@@ -87,44 +123,66 @@ def _fastest(device: torch.device) -> str:
     return "openvino" if device.type == "cpu" and there else "torch"
 
 
-def _precision(name: str, precision: str, device: torch.device) -> str:
+def _precision(
+    name: str, precision: str, device: torch.device, calibration: Calibration | None
+) -> str:
     known = _KINDS[name].precisions
     if precision == "auto":
+        if "int8" in known and calibration is not None and native_int8():
+            return "int8"
         return "bfloat16" if "bfloat16" in known and native_bf16(device) else "float32"
     if precision not in known:
         raise InputError(f"precision of {name}: auto, {' or '.join(known)}, not '{precision}'")
     if precision == "bfloat16" and not native_bf16(device):
         hardware = "processor" if device.type == "cpu" else "GPU"
         raise InputError(f"precision 'bfloat16': this {hardware} lacks it; take float32")
+    if precision == "int8" and not native_int8():
+        raise InputError("precision 'int8': this processor lacks it; take float32")
+    if precision == "int8" and calibration is None:
+        raise InputError(
+            "precision 'int8': no calibration ships for these weights; make one with "
+            "comdefend.runtime.calibrate, or take bfloat16 or float32"
+        )
     return precision
 
 
-def _open_torch(
-    network: nn.Module, example: Tensor, factor: int, precision: str, threads: int
-) -> Network:
-    device = example.device.type
-    network = network.to(memory_format=torch.channels_last)
+def _open_torch(part: _Part) -> Network:
+    return _by_torch(part, part.network.to(memory_format=torch.channels_last))
+
+
+def _open_compiled(part: _Part) -> Network:
+    network = part.network.to(memory_format=torch.channels_last)
+    if part.example.device.type == "cuda":
+        # Graphs of the GPU's work, one a shape: launching kernels costs more than small ones take.
+        return _by_torch(part, torch.compile(network, mode="reduce-overhead"))
+    if not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        raise InputError("engine 'torch-compiled' needs a C++ compiler, such as g++; take torch")
+    return _by_torch(part, torch.compile(network, dynamic=True))
+
+
+def _by_torch(part: _Part, network: Callable[[Tensor], Tensor]) -> Network:
+    device, low = part.example.device.type, part.precision == "bfloat16"
 
     def compute(values: Tensor) -> Tensor:
         before = torch.get_num_threads()
-        torch.set_num_threads(threads)
+        torch.set_num_threads(part.threads)
         try:
-            with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
+            with torch.autocast(device, torch.bfloat16, enabled=low):
                 found = network(values.contiguous(memory_format=torch.channels_last))
         finally:
             torch.set_num_threads(before)
-        return found.float()
+        # A graph's output is overwritten by its next run.
+        return found.float() if low else found.clone()
 
     return compute
 
 
-def _open_onnxruntime(
-    network: nn.Module, example: Tensor, factor: int, precision: str, threads: int
-) -> Network:
+def _open_onnxruntime(part: _Part) -> Network:
     runtime = require("onnxruntime", "runtime")
-    model = to_onnx(trace(network, example, convolution_dims(factor)), ["input"], ["output"])
+    program = trace(part.network, part.example, convolution_dims(part.factor))
+    model = to_onnx(program, ["input"], ["output"])
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = part.threads
     options.log_severity_level = _ERRORS_ALONE
     # Azure's provider asks a server, and computes nothing here.
     providers = [p for p in runtime.get_available_providers() if not p.startswith("Azure")]
@@ -139,14 +197,18 @@ def _open_onnxruntime(
 _ERRORS_ALONE = 3
 
 
-def _open_openvino(
-    network: nn.Module, example: Tensor, factor: int, precision: str, threads: int
-) -> Network:
+def _open_openvino(part: _Part) -> Network:
     openvino = require_openvino()
-    model = to_openvino(trace(network, example, convolution_dims(factor)))
+    model = to_openvino(trace(part.network, part.example, convolution_dims(part.factor)))
+    hint = {"float32": "f32", "bfloat16": "bf16"}.get(part.precision)
+    if part.precision == "int8":
+        assert part.calibration is not None
+        quantize(model, part.name, part.calibration)
+        # What layers compute in that stay in floats.
+        hint = "bf16" if native_bf16("cpu") else "f32"
     settings = {
-        "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
-        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": hint,
+        "INFERENCE_NUM_THREADS": part.threads,
         "PERFORMANCE_HINT": "LATENCY",
     }
     compiled = openvino.Core().compile_model(model, "CPU", settings)
@@ -159,8 +221,9 @@ def _open_openvino(
 
 _KINDS = {
     "torch": _Kind(("float32", "bfloat16"), ("cpu", "cuda"), _open_torch),
+    "torch-compiled": _Kind(("float32", "bfloat16"), ("cpu", "cuda"), _open_compiled),
     "onnxruntime": _Kind(("float32",), ("cpu",), _open_onnxruntime),
-    "openvino": _Kind(("float32", "bfloat16"), ("cpu",), _open_openvino),
+    "openvino": _Kind(("float32", "bfloat16", "int8"), ("cpu",), _open_openvino),
 }
 
 ENGINES = tuple(_KINDS)

@@ -1,0 +1,76 @@
+"""Measure the ranges of shipped weights for 8-bit integers: ``python tools/quantize.py NAME``.
+
+On training images of the data set that the weights were trained on, which COMDEFEND_DATA holds.
+The first and the last layers of each part stay in floats, the second of the encoder too: they are
+the smallest, and cost most of the precision. --sensitivity prints what each of the others costs.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from comdefend import load, weights
+from comdefend.data import load_image_set
+from comdefend.extras import require
+from comdefend.nn.zoo import load_record
+from comdefend.runtime import calibrate, check_engine, open_engine, save_calibration
+
+ROOT = Path(__file__).parent.parent
+IMAGES, CHECKED, SEED = 300, 100, 0
+
+
+def main() -> None:
+    """Calibrate, check and save; print what was lost."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=weights())
+    parser.add_argument("--sensitivity", action="store_true")
+    arguments = parser.parse_args()
+    name = arguments.name
+    purifier = load(name)
+    data = load_record(name)["recipe"]["data"]
+    images = load_image_set(data, "train", purifier.config.channels).sample(
+        IMAGES + CHECKED, seed=SEED
+    )
+    pixels = images.images.float() / 255
+    measured, held_out = pixels[:IMAGES], pixels[IMAGES:]
+    config = purifier.config
+    floats = (
+        "encoder.0",
+        "encoder.1",
+        f"encoder.{len(config.encoder_widths)}",
+        "decoder.0",
+        f"decoder.{len(config.decoder_widths)}",
+    )
+    calibration = calibrate(purifier, measured, floats)
+    if arguments.sensitivity:
+        for layer in sorted({key.rpartition(".")[0] for key in calibration}):
+            alone = {key: value for key, value in calibration.items() if f"{layer}." in key}
+            engine = open_engine(purifier, "openvino", "int8", calibration=alone)
+            print(layer, check_engine(engine, purifier, held_out))
+    engine = open_engine(purifier, "openvino", "int8", calibration=calibration)
+    agreement = check_engine(engine, purifier, held_out)
+    with torch.no_grad():
+        lost = psnr(purifier(held_out), held_out) - psnr(engine(held_out), held_out)
+    print(f"{name}: {agreement}, {lost:.3f} dB lost")
+    record = {
+        "data": data,
+        "images": IMAGES,
+        "seed": SEED,
+        "floats": list(floats),
+        "nncf": require("nncf", "quantize").__version__,
+        "psnr": agreement.psnr,
+        "flipped": agreement.flipped,
+        "psnr_lost": lost,
+    }
+    folder = ROOT / "src" / "comdefend" / "runtime" / "calibrations"
+    save_calibration(folder / f"{name}.safetensors", purifier, calibration, record)
+
+
+def psnr(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    """Return the mean PSNR over images, in dB."""
+    return -10 * (found - wanted).square().mean((1, 2, 3)).log10().mean().item()
+
+
+if __name__ == "__main__":
+    main()
