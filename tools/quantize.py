@@ -1,8 +1,7 @@
 """Measure the ranges of shipped weights for 8-bit integers: ``python tools/quantize.py NAME``.
 
 On training images of the data set that the weights were trained on, which COMDEFEND_DATA holds.
-The first and the last layers of each part stay in floats, the second of the encoder too: they are
-the smallest, and cost most of the precision. --sensitivity prints what each of the others costs.
+--sensitivity prints what each layer costs in precision by itself.
 """
 
 import argparse
@@ -34,15 +33,7 @@ def main() -> None:
     )
     pixels = images.images.float() / 255
     measured, held_out = pixels[:IMAGES], pixels[IMAGES:]
-    config = purifier.config
-    floats = (
-        "encoder.0",
-        "encoder.1",
-        f"encoder.{len(config.encoder_widths)}",
-        "decoder.0",
-        f"decoder.{len(config.decoder_widths)}",
-    )
-    calibration = calibrate(purifier, measured, floats)
+    calibration = calibrate(purifier, measured)
     if arguments.sensitivity:
         for layer in sorted({key.rpartition(".")[0] for key in calibration}):
             alone = {key: value for key, value in calibration.items() if f"{layer}." in key}
@@ -57,7 +48,7 @@ def main() -> None:
         "data": data,
         "images": IMAGES,
         "seed": SEED,
-        "floats": list(floats),
+        "layers": sorted({key.rpartition(".")[0] for key in calibration}),
         "nncf": require("nncf", "quantize").__version__,
         "psnr": agreement.psnr,
         "flipped": agreement.flipped,

@@ -13,7 +13,9 @@ from PIL import Image
 import comdefend
 from comdefend.demo.scenes import fashion_images
 from comdefend.errors import InputError
-from comdefend.training.measure import measure_fidelity
+from comdefend.nn import zoo
+from comdefend.nn.config import PurifierConfig
+from comdefend.training.measure import measure_fidelity, measure_same_bits
 from comdefend.training.purifier import train_purifier
 from comdefend.training.recipe import PurifierRecipe, load_recipe
 
@@ -35,6 +37,44 @@ def wait_for(file, process):
         assert process.poll() is None, "ended too early"
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_student_learns_its_teachers_code(parquet, tmp_path):
+    torch.manual_seed(0)
+    network = PurifierConfig(
+        channels=1, encoder_widths=(16,), decoder_widths=(16,), code_maps=4, reduction=2, phi=1.0
+    )
+    recipe = PurifierRecipe(
+        f"parquet:{parquet}", network, steps=200, epoch_steps=100, teacher="gray-4bpp", batch=4,
+        learning_rate=0.02, validation=16, crop=28,
+    )  # fmt: skip
+    weights = train_purifier(recipe, tmp_path / "run", "32")
+    found = zoo.load_record(weights)
+    # Half of them would be by chance.
+    assert found["same_bits"] > 0.7
+    assert found["fidelity"]["psnr"] > 15
+    student, teacher = comdefend.load(weights), comdefend.load("gray-4bpp")
+    pixels = fashion_images()[0]
+    assert found["same_bits"] == pytest.approx(measure_same_bits(student, teacher, pixels[150:200]))
+    images = pixels[150:200].float() / 255
+    with torch.no_grad():
+        # The decoder serves the teacher's encoder too, at least as well as its own.
+        error = (student.decode(teacher.encode(images)) - images).square().mean()
+        assert error < 1.1 * (student(images) - images).square().mean()
+    assert "bits that are those of `gray-4bpp`" in weights.with_suffix(".md").read_text()
+
+
+def test_teachers_that_do_not_fit_are_refused(parquet, tmp_path):
+    network = PurifierConfig(channels=1, code_maps=4, reduction=2)
+    recipe = PurifierRecipe(f"parquet:{parquet}", network, steps=250, teacher="gray-4bpp")
+    other = dataclasses.replace(network, code_maps=8)
+    with pytest.raises(InputError, match=r"gray-4bpp has 4 maps .* the recipe's network has 8"):
+        train_purifier(dataclasses.replace(recipe, network=other), tmp_path / "a")
+    with pytest.raises(InputError, match="crop: must be a multiple of 2"):
+        train_purifier(dataclasses.replace(recipe, crop=15), tmp_path / "a")
+    with pytest.raises(InputError, match="rates must be empty"):
+        dataclasses.replace(recipe, network=dataclasses.replace(network, rates=(2,)))
+    assert not (tmp_path / "a").exists()
 
 
 def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(recipe_file, tmp_path):

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -11,7 +12,7 @@ class PurifierLoss(NamedTuple):
     Attributes:
         total: What training minimises, ``reconstruction + code``.
         reconstruction: L2, 1/(2N) sum ||Rec(c) - x||^2.
-        code: L1, lambda/N sum ||c||^2.
+        code: L1, lambda/N sum ||c||^2; or how far the code is from a teacher's.
     """
 
     total: Tensor
@@ -44,3 +45,40 @@ def purifier_loss(
     reconstruction = (purified - images).square().sum() / (2 * count)
     sparsity = code_weight * code.square().sum() / count
     return PurifierLoss(reconstruction + sparsity, reconstruction, sparsity)
+
+
+def taught_loss(
+    images: Tensor,
+    purified: tuple[Tensor, Tensor],
+    logits: Tensor,
+    taught: Tensor,
+    phi: float,
+    teaching: float = 30.0,
+) -> PurifierLoss:
+    """Compute what a purifier minimises that learns another's code.
+
+    The reconstruction is L2 as in `purifier_loss`, averaged over what is rebuilt from the network's
+    own code and from the teacher's: the decoder then serves both encoders. The code's part is the
+    cross-entropy of the teacher's bits under sigmoid(z / phi), averaged over bits. Bits of which
+    the teacher itself is less sure than the noise is wide count as much less: how they fall is
+    chance.
+
+    Args:
+        images: x, clean, (N, C, H, W) in [0, 1].
+        purified: What is rebuilt from the own code and from the teacher's, of the same shape.
+        logits: z of the network, (N, K, h, w).
+        taught: z of the teacher, of the same shape.
+        phi: Scale of the logits, 1 at least.
+        teaching: Weight of the code's part.
+
+    Returns:
+        The loss and its parts by name.
+    """
+    count = images.shape[0]
+    errors = [(rebuilt - images).square().sum() / (2 * count) for rebuilt in purified]
+    reconstruction = (errors[0] + errors[1]) / 2
+    scale = max(phi, 1.0)
+    sureness = (taught.abs() / scale).clamp(max=1)
+    wanted = (taught > 0).to(logits.dtype)
+    code = teaching * F.binary_cross_entropy_with_logits(logits / scale, wanted, sureness)
+    return PurifierLoss(reconstruction + code, reconstruction, code)

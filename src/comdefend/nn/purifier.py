@@ -21,9 +21,9 @@ class ComCNN(nn.Module):
 
     def __init__(self, config: PurifierConfig) -> None:
         super().__init__()
-        self.unshuffle = nn.PixelUnshuffle(config.multiple)
+        self.unshuffle = _rearranging(nn.PixelUnshuffle, config.multiple)
         self.layers = _convolutions(config.encoder_channels)
-        self.shuffle = nn.PixelShuffle(config.reduction)
+        self.shuffle = _rearranging(nn.PixelShuffle, config.reduction)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits z of the code."""
@@ -39,9 +39,9 @@ class RecCNN(nn.Module):
 
     def __init__(self, config: PurifierConfig) -> None:
         super().__init__()
-        self.unshuffle = nn.PixelUnshuffle(config.reduction)
+        self.unshuffle = _rearranging(nn.PixelUnshuffle, config.reduction)
         self.layers = _convolutions(config.decoder_channels)
-        self.shuffle = nn.PixelShuffle(config.multiple)
+        self.shuffle = _rearranging(nn.PixelShuffle, config.multiple)
 
     def forward(self, code: Tensor) -> Tensor:
         """Return the rebuilt images."""
@@ -207,3 +207,8 @@ def _convolutions(channels: tuple[int, ...]) -> nn.Sequential:
     for inputs, outputs in pairwise(channels):
         layers += [nn.Conv2d(inputs, outputs, kernel_size=3, padding=1), nn.ELU()]
     return nn.Sequential(*layers[:-1])
+
+
+def _rearranging(kind: type[nn.PixelShuffle] | type[nn.PixelUnshuffle], factor: int) -> nn.Module:
+    """Nothing where the factor is 1: exported graphs would spend time on it."""
+    return kind(factor) if factor > 1 else nn.Identity()

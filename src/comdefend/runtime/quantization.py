@@ -34,20 +34,27 @@ largest input of ComCNN's layer 3, and ``encoder.3.bias``, its corrected bias. L
 entry, counted in convolutions from 0, stay in floats."""
 
 
-def calibrate(purifier: ComDefend, images: Tensor, floats: Collection[str] = ()) -> Calibration:
+def calibrate(
+    purifier: ComDefend, images: Tensor, floats: Collection[str] | None = None
+) -> Calibration:
     """Measure a purifier's ranges on real images, by NNCF.
 
     Args:
         purifier: In evaluation mode, in float32, on the processor.
         images: (N, C, H, W) float32 in [0, 1]: a few hundred real ones, not those of a test.
-        floats: Layers to leave in floats, such as ``encoder.0``: each part's first and last ones
-            cost little time and much precision.
+        floats: Layers to leave in floats, such as ``encoder.1``; by default the last of each part
+            and the second of the encoder: they are small, and cost most of the precision. The
+            first of each part always stays in floats.
 
     Raises:
         ExtraMissingError: NNCF or OpenVINO is not installed.
         InputError: ``floats`` names a layer that is not there, or images do not fit the purifier.
     """
     layers = dict(_layers(purifier))
+    if floats is None:
+        last = len(purifier.config.encoder_widths), len(purifier.config.decoder_widths)
+        floats = "encoder.1", f"encoder.{last[0]}", f"decoder.{last[1]}"
+    floats = {*floats, "encoder.0", "decoder.0"}
     if unknown := sorted(set(floats) - set(layers)):
         raise InputError(f"floats: no layers {unknown}; the layers are {', '.join(layers)}")
     require_openvino()

@@ -22,6 +22,7 @@ from comdefend.training.measure import (
     measure_accuracy,
     measure_bits,
     measure_fidelity,
+    measure_same_bits,
     peak_signal_noise_ratio,
     round_to_8_bits,
 )
@@ -79,7 +80,11 @@ def measured_images(data: str, channels: int, held_out: ImageSet) -> tuple[Image
 
 
 def purifier_record(
-    purifier: ComDefend, recipe: PurifierRecipe, validation: Tensor, run: RunFacts
+    purifier: ComDefend,
+    teacher: ComDefend | None,
+    recipe: PurifierRecipe,
+    validation: Tensor,
+    run: RunFacts,
 ) -> dict[str, Any]:
     """Measure a trained purifier and return its record.
 
@@ -92,6 +97,7 @@ def purifier_record(
     return {
         "recipe": recipe_to_dict(recipe),
         "start": None if recipe.start is None else load_record(recipe.start),
+        "same_bits": None if teacher is None else measure_same_bits(purifier, teacher, images),
         "bpp": recipe.network.bpp,
         "parameters": sum(p.numel() for p in purifier.parameters()),
         "measured_on": split,
@@ -125,6 +131,7 @@ def purifier_card(record: dict[str, Any]) -> str:
             f"PSNR at {bpp} bits a pixel": f"{lower['psnr']:.2f} dB"
             for bpp, lower in record.get("fidelity_at", {}).items()
         },
+        **_taught(record),
         "SSIM": f"{fidelity['ssim']:.4f}",
         "MS-SSIM": f"{ms_ssim:.4f}" if ms_ssim is not None else "images are too small for it",
         "ones in the code": f"{fidelity['ones']:.1%}",
@@ -143,6 +150,13 @@ def purifier_card(record: dict[str, Any]) -> str:
         bound = f"{low} to {high}" if high is not None else f"{low} and more"
         lines.append(f"| {bound} | {share:.2%} |")
     return "\n".join(lines) + "\n"
+
+
+def _taught(record: dict[str, Any]) -> dict[str, str]:
+    if not record["recipe"].get("teacher"):
+        return {}
+    teacher = record["recipe"]["teacher"]
+    return {f"bits that are those of `{teacher}`": f"{record['same_bits']:.2%}"}
 
 
 def classifier_record(

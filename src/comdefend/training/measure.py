@@ -127,3 +127,17 @@ def measure_bits(model: PixelCNN, images: Tensor, batch: int = 50) -> float:
         bits = model.bits_per_dimension(images[part].to(device).float() / 255)
         total += bits.double().sum().item()
     return total / len(images)
+
+
+@torch.inference_mode()
+def measure_same_bits(
+    purifier: ComDefend, other: ComDefend, images: Tensor, batch: int = 25
+) -> float:
+    """Return the share of bits, 0 to 1, in which two codes of (N, C, H, W) uint8 images agree."""
+    device = next(purifier.parameters()).device
+    same = 0.0
+    for part in batches(len(images), batch):
+        clean = images[part].to(device).float() / 255
+        agreeing = (purifier.encode(clean) == other.encode(clean)).float().mean()
+        same += agreeing.item() * len(clean)
+    return same / len(images)

@@ -13,10 +13,11 @@ from torch.utils.data import DataLoader
 from comdefend.atomic import atomic_write
 from comdefend.data import load_training_images
 from comdefend.errors import InputError
-from comdefend.nn.binarize import drawn_maps
-from comdefend.nn.loss import purifier_loss
+from comdefend.nn.binarize import drawn_maps, threshold
+from comdefend.nn.loss import purifier_loss, taught_loss
 from comdefend.nn.purifier import ComDefend
 from comdefend.nn.zoo import load, save_weights
+from comdefend.processor import native_bf16
 from comdefend.training.batches import FileCrops, StepSampler, crop_loader, step_generator
 from comdefend.training.card import purifier_card, purifier_record, run_facts
 from comdefend.training.measure import peak_signal_noise_ratio, round_to_8_bits
@@ -36,7 +37,8 @@ class PurifierTraining(LightningModule):
     """Minimises `purifier_loss` with noise before the binarisation (Jia et al. 2019, Section 3).
 
     Filters are trained by Muon, biases by Adam, both with the same schedule: a linear warm-up,
-    a plateau and a linear decay to zero.
+    a plateau and a linear decay to zero. With a teacher it minimises `taught_loss` instead, with
+    the threshold in training too: the bits are given, and noise need not spread them.
 
     Args:
         recipe: Network, loss, optimiser and schedule.
@@ -54,6 +56,7 @@ class PurifierTraining(LightningModule):
                 initialize(self.purifier)
             else:
                 _start_from(self.purifier, recipe.start)
+        self.teacher = None if recipe.teacher is None else _teacher(recipe)
 
     @property
     def step(self) -> int:
@@ -64,10 +67,23 @@ class PurifierTraining(LightningModule):
         """Do one step on (B, C, h, w) uint8 crops."""
         images = batch.float() / 255
         images = images.contiguous(memory_format=torch.channels_last)
+        size = (images.shape[-2], images.shape[-1])
         logits = self.purifier.logits(images)
-        code = self.purifier.binarize(logits, self._noise(logits)) * self._kept(logits)
-        purified = self.purifier.decode(code, size=(images.shape[-2], images.shape[-1]))
-        loss = purifier_loss(images, purified.float(), code.float(), self.recipe.code_weight)
+        if self.teacher is None:
+            code = self.purifier.binarize(logits, self._noise(logits)) * self._kept(logits)
+            purified = self.purifier.decode(code, size)
+            loss = purifier_loss(images, purified.float(), code.float(), self.recipe.code_weight)
+        else:
+            # Bits that bfloat16 turns over are those of which the teacher is not sure anyway.
+            low = torch.autocast(images.device.type, torch.bfloat16, native_bf16(images.device))
+            with torch.no_grad(), low:
+                taught = self.teacher.logits(images)
+            code, right = threshold(logits), threshold(taught)
+            purified, from_right = self.purifier.decode(torch.cat([code, right]), size).chunk(2)
+            both = purified.float(), from_right.float()
+            scale, weight = self.recipe.network.phi, self.recipe.teaching
+            loss = taught_loss(images, both, logits.float(), taught.float(), scale, weight)
+            self.log("same_bits", (code == right).float().mean(), prog_bar=True)
 
         optimizers, schedulers = self._optimizers()
         for optimizer in optimizers:
@@ -85,7 +101,7 @@ class PurifierTraining(LightningModule):
                     "loss": loss.total,
                     "loss_reconstruction": loss.reconstruction,
                     "loss_code": loss.code,
-                    "noisy_psnr": psnr,
+                    "training_psnr": psnr,
                     "ones": code.mean(),
                     "abs_z": logits.abs().mean(),
                     "lr": schedulers[0].get_last_lr()[0],
@@ -171,6 +187,22 @@ def _start_from(purifier: ComDefend, weights: str) -> None:
     purifier.load_state_dict(given.state_dict())
 
 
+def _teacher(recipe: PurifierRecipe) -> ComDefend:
+    assert recipe.teacher is not None
+    teacher = load(recipe.teacher).requires_grad_(False)
+    own, config = recipe.network, teacher.config
+    layouts = [(c.channels, c.code_maps, c.downscale) for c in (own, config)]
+    if layouts[0] != layouts[1]:
+        raise InputError(
+            f"teacher: {recipe.teacher} has {config.code_maps} maps at downscale "
+            f"{config.downscale} of images with {config.channels} channels, the recipe's network "
+            f"has {own.code_maps} at {own.downscale} of {own.channels}"
+        )
+    if recipe.crop % own.multiple:
+        raise InputError(f"crop: must be a multiple of {own.multiple} to learn a teacher's code")
+    return teacher.to(memory_format=torch.channels_last)
+
+
 def train_purifier(
     recipe: PurifierRecipe,
     output: Path,
@@ -240,7 +272,7 @@ def train_purifier(
         return None
     weights = output / "purifier.safetensors"
     record = purifier_record(
-        module.purifier.eval(), recipe, validation, run_facts(training, trainer)
+        module.purifier.eval(), module.teacher, recipe, validation, run_facts(training, trainer)
     )
     save_weights(weights, module.purifier, record)
     atomic_write(output / "purifier.md", purifier_card(record).encode())

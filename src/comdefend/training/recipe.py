@@ -43,6 +43,8 @@ class PurifierRecipe(_InSteps):
         network: The purifier's architecture, its noise phi included.
         start: Weights to start from, a shipped name or a ``.safetensors`` file of the same layers;
             by default training starts from orthogonal filters.
+        teacher: A purifier with a code of the same layout, a shipped name or a ``.safetensors``
+            file: learn to give its code, and to rebuild images from it, instead of finding one.
         steps: Steps of training.
         batch: Crops in a step, over all processes together.
         crop: Side of the square crops, in pixels.
@@ -52,6 +54,7 @@ class PurifierRecipe(_InSteps):
         weight_decay: Of Muon; without it filters grow as long as training lasts, and |z| with them,
             until so few logits lie within the noise that the encoder stops learning.
         code_weight: lambda, the weight of ||c||^2 in the loss.
+        teaching: Weight of the teacher's code in the loss, where there is one (`taught_loss`).
         epoch_steps: Steps between two checkpoints, reconstruction panels and validations.
         validation: Training images held out for validation, never trained on.
         seed: Seed of initialisation, crops and noise.
@@ -61,6 +64,7 @@ class PurifierRecipe(_InSteps):
     network: PurifierConfig
     steps: int
     start: str | None = None
+    teacher: str | None = None
     batch: int = 8
     crop: int = 16
     learning_rate: float = 4e-3
@@ -68,6 +72,7 @@ class PurifierRecipe(_InSteps):
     bias_rate: float = 1e-3
     weight_decay: float = 0.0
     code_weight: float = 1e-4
+    teaching: float = 30.0
     epoch_steps: int = 250
     validation: int = 128
     seed: int = 0
@@ -78,9 +83,11 @@ class PurifierRecipe(_InSteps):
             self, "steps", "batch", "crop", "learning_rate", "logit_rate", "bias_rate",
             "epoch_steps", "validation",
         )  # fmt: skip
-        for name in ("weight_decay", "code_weight"):
+        for name in ("weight_decay", "code_weight", "teaching"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative: {getattr(self, name)}")
+        if self.teacher and self.network.rates:
+            raise InputError("teacher: its code is whole; the network's rates must be empty")
         self._check_epochs()
 
 
