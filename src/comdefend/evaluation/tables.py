@@ -332,7 +332,9 @@ def markdown_table(record: Record) -> str:
             _markdown_row([_escape(title), "clean", *(column.bound for column in columns)]),
             _markdown_row(["---", "---:", *("---:" for _ in columns)]),
         ]
-        for line in summary.lines:
+        # An attack made elsewhere says nothing of the classifier that it was made on.
+        shown = [line for line in summary.lines if any(line.cells[i][0] for i in family)]
+        for line in shown or summary.lines:
             cells = [" / ".join(figure(share) for share in line.cells[index]) for index in family]
             lines.append(_markdown_row([_escape(line.defense), figure(line.clean, 1), *cells]))
         parts.append("\n".join(lines))
