@@ -1,5 +1,7 @@
 """What the processor, or the GPU, can do."""
 
+from typing import Any
+
 import torch
 
 
@@ -15,3 +17,14 @@ def native_bf16(device: torch.device | str | None = None) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     flags = torch.cpu.get_capabilities()
     return bool(flags.get("avx512_bf16") or flags.get("amx_bf16") or flags.get("bf16"))
+
+
+def description() -> dict[str, Any]:
+    """Return what figures of speed depend on: architecture, vectors and flags of the processor."""
+    capabilities = torch.cpu.get_capabilities()
+    return {
+        "device": "cpu",
+        "architecture": capabilities["architecture"],
+        "vectors": torch.backends.cpu.get_cpu_capability(),
+        "flags": sorted(name for name, has in capabilities.items() if has is True),
+    }

@@ -4,6 +4,7 @@ import copy
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ class _Kind:
 
     precisions: tuple[str, ...]
     devices: tuple[str, ...]
-    open: Callable[[nn.Module, Tensor, int, str, int], Network]
+    open: Callable[[nn.Module, Tensor, dict[int, Any], str, int], Network]
 
 
 def open_engine(
@@ -74,9 +75,30 @@ def open_engine(
         precision,
         config,
         device,
-        kind.open(own.encoder, images, d, precision, count),
-        kind.open(own.decoder, code, 1, precision, count),
+        kind.open(own.encoder, images, convolution_dims(d), precision, count),
+        kind.open(own.decoder, code, convolution_dims(), precision, count),
     )
+
+
+def open_network(
+    network: nn.Module, example: Tensor, name: str, precision: str, threads: int
+) -> Network:
+    """Open an engine for any network of one tensor to one, a classifier for example.
+
+    Args:
+        network: In evaluation mode, on the processor.
+        example: What it takes; every input has its shape.
+        name: One of `ENGINES`.
+        precision: ``float32`` or ``bfloat16``.
+        threads: How many compute.
+
+    Raises:
+        InputError: A precision that the engine or the processor does not have.
+        ExtraMissingError: The engine is not installed.
+    """
+    precision = _precision(name, precision, example.device)
+    own = copy.deepcopy(network).requires_grad_(False)
+    return _KINDS[name].open(own, example, {}, precision, threads)
 
 
 def _fastest(device: torch.device) -> str:
@@ -99,7 +121,7 @@ def _precision(name: str, precision: str, device: torch.device) -> str:
 
 
 def _open_torch(
-    network: nn.Module, example: Tensor, factor: int, precision: str, threads: int
+    network: nn.Module, example: Tensor, dims: dict[int, Any], precision: str, threads: int
 ) -> Network:
     device = example.device.type
     network = network.to(memory_format=torch.channels_last)
@@ -118,10 +140,10 @@ def _open_torch(
 
 
 def _open_onnxruntime(
-    network: nn.Module, example: Tensor, factor: int, precision: str, threads: int
+    network: nn.Module, example: Tensor, dims: dict[int, Any], precision: str, threads: int
 ) -> Network:
     runtime = require("onnxruntime", "runtime")
-    model = to_onnx(trace(network, example, convolution_dims(factor)), ["input"], ["output"])
+    model = to_onnx(trace(network, example, dims), ["input"], ["output"])
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _ERRORS_ALONE
@@ -139,10 +161,10 @@ _ERRORS_ALONE = 3
 
 
 def _open_openvino(
-    network: nn.Module, example: Tensor, factor: int, precision: str, threads: int
+    network: nn.Module, example: Tensor, dims: dict[int, Any], precision: str, threads: int
 ) -> Network:
     openvino = require_openvino()
-    model = to_openvino(trace(network, example, convolution_dims(factor)))
+    model = to_openvino(trace(network, example, dims))
     settings = {
         "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
         "INFERENCE_NUM_THREADS": threads,
