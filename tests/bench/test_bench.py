@@ -296,7 +296,11 @@ def test_a_run_by_command_line(tiny, tmp_path):
 
 def test_a_run_that_is_stopped_leaves_nothing(tiny, tmp_path):
     command = [*BENCH, "-w", tiny, "--shape", "2x8x8", "-o", "out"]
-    run = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    # Shells start what runs in the background with Ctrl-C ignored.
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    run = subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heed
+    )
     for _ in range(3):
         run.stderr.readline()
     children = psutil.Process(run.pid).children(recursive=True)

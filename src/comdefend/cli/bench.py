@@ -56,8 +56,8 @@ def bench(
     from rich.console import Console
     from rich.markdown import Markdown
 
-    from comdefend.bench import run_bench
     from comdefend.bench.jobs import parse_shape
+    from comdefend.bench.run import run_bench
     from comdefend.bench.tables import markdown_table
     from comdefend.cli.options import progress_bar
 
