@@ -306,7 +306,10 @@ def test_a_run_that_is_stopped_leaves_nothing(tiny, tmp_path):
     children = psutil.Process(run.pid).children(recursive=True)
     assert children
     run.send_signal(signal.SIGINT)
-    _, complaint = run.communicate(timeout=60)
+    try:
+        _, complaint = run.communicate(timeout=60)
+    finally:
+        run.kill()
     assert run.returncode == 130
     assert "Traceback" not in complaint
     assert not (tmp_path / "out").exists()

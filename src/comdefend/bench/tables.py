@@ -45,7 +45,7 @@ def notes(record: Row) -> list[str]:
         "a shape take turns, after a warm-up. GFLOP/s count two operations for each multiply-add; "
         f"their peak is a matrix product in torch: {peaks}. JPEG, total variation and non-local "
         "means compute on one thread. ResNet-50 has random weights: only its speed is meant. Each "
-        f"row has a process of its own; of its memory, {record['torch_mb']} MB are torch and what it loads.",
+        f"row has a process of its own; {record['torch_mb']} MB of its memory are torch's.",
     ]
     if record["ratios"]:
         lines += ["", *(f"- {ratio_text(ratio)}" for ratio in record["ratios"])]
