@@ -26,6 +26,11 @@ def test_reports_are_those_of_the_records(name):
     assert "data:image" not in report
 
 
+def test_the_benchmarks_figures_are_those_of_the_record():
+    for path, text in update_docs.figures().items():
+        assert path.read_text() == text, "run: python tools/update_docs.py"
+
+
 def test_the_noise_figure_is_that_of_the_record():
     record = json.loads(noise_figure.RECORD.read_text())
     assert noise_figure.FIGURE.read_text() == noise_figure.draw(record), (

@@ -22,6 +22,7 @@ from comdefend.defense import DefendedClassifier, load_defense
 from comdefend.evaluation import record as records
 from comdefend.evaluation.experiment import load_experiment
 from comdefend.nn.zoo import load
+from comdefend.processor import description
 from comdefend.provenance import commit
 from comdefend.training.measure import peak_signal_noise_ratio
 
@@ -139,15 +140,11 @@ def measure(images: Tensor, labels: Tensor, photos: Tensor, rounds: int) -> dict
         photos: (M, 3, H, W) float in [0, 1], timed only.
         rounds: How often a model is timed.
     """
-    capabilities = torch.cpu.get_capabilities()
     return {
         "commit": commit(),
         "versions": records.versions(),
-        "device": "cpu",
         "threads": torch.get_num_threads(),
-        "architecture": capabilities["architecture"],
-        "vectors": torch.backends.cpu.get_cpu_capability(),
-        "flags": sorted(name for name, has in capabilities.items() if has is True),
+        **description(),
         "costs": [
             costs(EXPERIMENT.classifier, images[:BATCH], rounds),
             costs("efficientnet-lite0", photos, rounds),

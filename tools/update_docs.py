@@ -11,13 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import comdefend
+from comdefend.bench import tables as bench_tables
+from comdefend.bench.figures import FIGURES
+from comdefend.bench.jobs import BASELINE, PHOTO
+from comdefend.bench.ratios import fastest, size_of
 from comdefend.evaluation.record import load_record_file
 from comdefend.evaluation.report import render_report
 from comdefend.evaluation.tables import markdown_table, percent
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ("README.md", "docs/noise.md", "docs/results.md", "docs/training.md")
+DOCUMENTS = (
+    "README.md",
+    "docs/noise.md",
+    "docs/performance.md",
+    "docs/results.md",
+    "docs/training.md",
+)
 REPORTS = ("cifar10-small",)
+NO_BENCH = "Not run yet: `comdefend bench --output bench/`."
+NO_EQUALITY = "Not run yet: `python tools/engine_equality.py`."
 NOT_TIMED = "Not run yet: `python tools/defense_cost.py`."
 
 
@@ -194,7 +206,7 @@ def ablation_table(experiment: str, field: str) -> list[str]:
 
 def speed_table() -> list[str]:
     """How fast classifiers are behind each defence, from a timed run."""
-    if (record := _defense_cost()) is None:
+    if (record := _optional("defense-cost")) is None:
         return [NOT_TIMED]
     columns = ["defence"]
     for timed in record["costs"]:
@@ -216,7 +228,7 @@ def speed_table() -> list[str]:
 
 def bfloat16_table() -> list[str]:
     """What bfloat16 changes, from the same run."""
-    if (record := _defense_cost()) is None:
+    if (record := _optional("defense-cost")) is None:
         return [NOT_TIMED]
     found = record["bfloat16"]
     attack, count, rows = found["attack"], found["images"], found["rows"]
@@ -252,8 +264,105 @@ def bfloat16_table() -> list[str]:
     ]
 
 
+def bench_table() -> list[str]:
+    """Everything that a run of the benchmark measured."""
+    if (record := _optional("bench")) is None:
+        return [NO_BENCH]
+    return [
+        *bench_tables.rows_table(record["rows"]),
+        "",
+        *bench_tables.notes(record),
+        "",
+        f"{_machine(record)}; [record](records/bench.json), made by `comdefend bench`.",
+    ]
+
+
+def short_bench_table() -> list[str]:
+    """One image of 224x224: each by the fastest engine, and purifiers by plain torch too."""
+    if (record := _optional("bench")) is None:
+        return [NO_BENCH]
+    rows = [row for row in record["rows"] if size_of(row) == PHOTO]
+    lines = [
+        "| | by | milliseconds | resident, MB |",
+        "| --- | --- | ---: | ---: |",
+    ]
+    for name in dict.fromkeys(row["weights"] for row in rows):
+        best = fastest(rows, name, PHOTO)
+        for row in rows:
+            plain = row["kind"] == "purifier" and (row["engine"], row["precision"]) == BASELINE
+            if row["weights"] == name and (row is best or plain):
+                lines.append(
+                    f"| {name} | {bench_tables.engine_name(row)} | {1000 * row['seconds']:.3g} "
+                    f"| {row['resident_mb']:,} |"
+                )
+    return [
+        *lines,
+        "",
+        f"One image of 224x224. {_machine(record)}. All engines, sizes and memory, and how it is "
+        "measured: [docs/performance.md](docs/performance.md).",
+    ]
+
+
+def bench_figures() -> list[str]:
+    """The benchmark's figures, where it has been run."""
+    if _optional("bench") is None:
+        return [NO_BENCH]
+    return [
+        "![Time of one image against its area](bench-area.svg)",
+        "",
+        "![Time of an image against the number of images in the batch](bench-batch.svg)",
+    ]
+
+
+def engines_table() -> list[str]:
+    """How equal engines are to float32 torch."""
+    if (record := _optional("engines")) is None:
+        return [NO_EQUALITY]
+    attack = record["attack"]
+    shown = f"{attack['attack'].upper()}-{attack['steps']} {attack['eps']}/255"
+    lines = [
+        f"| weights | engine | PSNR, dB | bits that differ | clean | change, points | {shown} "
+        "| change, points |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for found in record["sets"]:
+        for row in found["rows"]:
+            figures = [
+                figure
+                for kind in ("clean", "attacked")
+                for figure in (
+                    percent(row["accuracy"][kind], 1),
+                    f"{100 * row['change'][kind]:+.1f}",
+                )
+            ]
+            cells = [
+                row["weights"],
+                bench_tables.engine_name(row),
+                "equal" if row["psnr"] is None else f"{row['psnr']:.1f}",
+                percent(row["flipped_bits"], 3),
+                *figures,
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    sets = " and ".join(
+        f"{found['images']} test images of `{found['data']}` with `{found['classifier']}`"
+        for found in record["sets"]
+    )
+    return [
+        *lines,
+        "",
+        f"Against float32 torch, on {sets}. The attack is oblivious: made once on the bare "
+        f"classifier, seed {record['seed']}, rounded to 8 bits. It says nothing of an attacker who "
+        f"knows of the purifier: see [results.md](results.md). {_machine(record)}; "
+        "[record](records/engines.json), made by `python tools/engine_equality.py`.",
+    ]
+
+
 TABLES: dict[str, Callable[..., list[str]]] = {
+    "bench": bench_table,
+    "bench-figures": bench_figures,
+    "bench-short": short_bench_table,
     "demo": demo_table,
+    "engines": engines_table,
     "weights": weights_table,
     "cost": cost_table,
     "decay": decay_table,
@@ -286,8 +395,18 @@ def report_of(name: str) -> str:
     return render_report(load_record_file(ROOT / f"docs/records/{name}.json"))
 
 
-def _defense_cost() -> dict[str, Any] | None:
-    path = "docs/records/defense-cost.json"
+def figures() -> dict[Path, str]:
+    """Return the benchmark's figures by their files, where it has been run."""
+    record = _optional("bench")
+    return {
+        ROOT / f"docs/{name}.svg": draw(record)
+        for name, draw in FIGURES.items()
+        if record is not None
+    }
+
+
+def _optional(name: str) -> dict[str, Any] | None:
+    path = f"docs/records/{name}.json"
     return _read(path) if (ROOT / path).is_file() else None
 
 
@@ -309,3 +428,5 @@ if __name__ == "__main__":
         path.write_text(filled(path.read_text()))
     for name in REPORTS:
         (ROOT / f"docs/reports/{name}.html").write_text(report_of(name))
+    for path, text in figures().items():
+        path.write_text(text)

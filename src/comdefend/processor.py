@@ -1,5 +1,7 @@
 """What the processor, or the GPU, can do."""
 
+from typing import Any
+
 import torch
 
 
@@ -21,3 +23,14 @@ def native_int8() -> bool:
     """Whether the processor sums products of 8-bit integers in 32 bits, without overflow."""
     flags = torch.cpu.get_capabilities()
     return any(flags.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8", "dotprod"))
+
+
+def description() -> dict[str, Any]:
+    """Return what figures of speed depend on: architecture, vectors and flags of the processor."""
+    capabilities = torch.cpu.get_capabilities()
+    return {
+        "device": "cpu",
+        "architecture": capabilities["architecture"],
+        "vectors": torch.backends.cpu.get_cpu_capability(),
+        "flags": sorted(name for name, has in capabilities.items() if has is True),
+    }

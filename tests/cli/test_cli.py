@@ -32,6 +32,7 @@ def test_help_names_every_command_with_an_example():
         "train-classifier",
         "evaluate",
         "reproduce",
+        "bench",
     ):
         assert command in out.stdout
         text = run(command, "--help").stdout
@@ -87,6 +88,11 @@ def test_purify_reports_and_skips(tmp_path):
         ([*EVALUATE, "--eps", "0.5"], "eps must be whole numbers of 1/255"),
         ([*EVALUATE, "--mean", "a"], "mean: numbers divided by commas"),
         ([*EVALUATE, "--data", "folder:no"], "no: no such folder"),
+        (["bench", "-o", "out", "-w", "rgb"], "unknown weights 'rgb'; known: gray-4bpp"),
+        (["bench", "-o", "image.png"], "image.png: a file; the output is a folder"),
+        (["bench", "-o", "out", "--rounds", "0"], "rounds must be at least 1, not 0"),
+        (["bench", "-o", "out", "--threads", "0"], "threads must be at least 1, not 0"),
+        (["bench", "-o", "out", "--shape", "32x32"], "shape must be NxHxW, as 64x32x32"),
         (["reproduce", "magic"], "unknown experiment 'magic'; shipped: cifar10"),
         (["reproduce", "cifar10", "--profile", "huge"], "no profile 'huge'; it has: small, full"),
     ],

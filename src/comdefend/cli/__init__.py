@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 
 import comdefend
-from comdefend.cli import demo, evaluate, export, purify, reproduce, train, train_classifier
+from comdefend.cli import bench, demo, evaluate, export, purify, reproduce, train, train_classifier
 from comdefend.errors import ComdefendError
 
 app = typer.Typer(
@@ -51,6 +51,7 @@ train.register(app)
 train_classifier.register(app)
 evaluate.register(app)
 reproduce.register(app)
+bench.register(app)
 
 
 _STOPPED = 130

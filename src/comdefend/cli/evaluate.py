@@ -103,9 +103,8 @@ def run_and_show(experiment: Any, output: Path, device: str) -> None:
     """Run an experiment with a progress bar, print its table, and warn of checks that fail."""
     from rich.console import Console
     from rich.markdown import Markdown
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from comdefend.cli.options import open_device
+    from comdefend.cli.options import open_device, progress_bar
     from comdefend.extras import require_extra
 
     require_extra("evaluate")
@@ -113,28 +112,8 @@ def run_and_show(experiment: Any, output: Path, device: str) -> None:
     from comdefend.evaluation.tables import markdown_table
 
     console = Console(stderr=True)
-    columns = (
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-    )
-    bar = Progress(*columns, console=console, disable=not console.is_terminal)
-    task = bar.add_task("")
-
-    def show(label: str, done: int, total: int) -> None:
-        # What is trained first has a bar of its own.
-        if total and console.is_terminal:
-            bar.start()
-            bar.update(task, description=label, completed=done, total=total)
-        else:
-            count = f"[{done}/{total}] " if total else ""
-            print(f"{count}{label}", file=console.file, flush=True)
-
-    try:
+    with progress_bar() as show:
         record = run_experiment(experiment, output, open_device(device), show)
-    finally:
-        bar.stop()
     Console().print(Markdown(markdown_table(record)))
     for check in record["checks"]:
         if check["passed"] is False:

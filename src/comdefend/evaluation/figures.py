@@ -1,17 +1,22 @@
 """Figures of an evaluation, as SVG text.
 
 Every function takes a record (`comdefend.evaluation.record`) and returns None where the record
-holds nothing to show. Text stays text in the SVG, and equal records give equal bytes.
+holds nothing to show. Equal records give equal bytes.
 """
 
-import io
-import math
-import re
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from comdefend.evaluation.drawing import (
+    COLORS,
+    FAINT,
+    INK,
+    add_legend,
+    add_title,
+    drawing,
+    panels,
+    svg,
+)
 from comdefend.evaluation.tables import (
     NOT_MEASURED,
     THREATS,
@@ -33,9 +38,6 @@ from comdefend.evaluation.tables import (
 )
 from comdefend.extras import require
 
-INK, FAINT, GRID = "#24292f", "#6a717a", "#e4e2dd"
-# Okabe and Ito's palette without its yellow, which is too weak for lines on white.
-_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 _MARKERS = "os^DvPX<>phd"
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)))
 _THREAT_STYLES: dict[str, dict[str, Any]] = {
@@ -49,29 +51,6 @@ _SENSES = {
     "adaptive": "attacker attacks through the defence",
     "query": "attacker sees outputs only",
     "transfer": "made on another classifier",
-}
-_SETTINGS = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": "#a9adb2",
-    "axes.grid": True,
-    "axes.labelcolor": FAINT,
-    "axes.linewidth": 0.8,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "font.size": 9,
-    "grid.color": GRID,
-    "grid.linewidth": 0.7,
-    "hatch.linewidth": 0.6,
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-    "text.color": INK,
-    # Names may hold dollar signs.
-    "text.parse_math": False,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
 }
 _MOST_CLASSES = 24
 _LONGEST_NAME = 26
@@ -103,18 +82,18 @@ def accuracy_against_eps(record: Record, norm: str, attack: str | None = None) -
     if {"oblivious", "transfer"} & set(shown) and "adaptive" not in shown:
         shown.insert(shown.index("oblivious") + 1 if "oblivious" in shown else 0, "adaptive")
     bounds = sorted({eps for lines in curves.values() for line in lines.values() for eps in line})
-    with _drawing(f"eps-{norm}-{attack}"):
+    with drawing(f"eps-{norm}-{attack}"):
         names = [n for n in defense_names(record) if any(n in lines for lines in curves.values())]
         # Three small panels fit beside each other; many lines need larger ones.
         columns = min(len(shown), 3 if len(shown) == 3 and len(names) <= 6 else 2)
         size = (3.3, 2.75) if columns == 3 else (4.7, 3.1)
-        figure, axes = _panels(len(shown), columns, size)
+        figure, axes = panels(len(shown), columns, size)
         for panel, threat in zip(axes, shown, strict=True):
-            _title(panel, threat.capitalize(), _SENSES[threat])
+            add_title(panel, threat.capitalize(), _SENSES[threat])
             _draw_curves(panel, record, curves[threat], bounds)
             panel.set_xlabel(f"eps in {norm_name(norm)}, in 1/255")
-        _legend(figure, [(_line_key(record, name), _short(name)) for name in names])
-        return _svg(figure, f"Accuracy against eps in {norm_name(norm)} for each defence")
+        add_legend(figure, [(_line_key(record, name), _short(name)) for name in names])
+        return svg(figure, f"Accuracy against eps in {norm_name(norm)} for each defence")
 
 
 def accuracy_without_eps(record: Record) -> str | None:
@@ -140,18 +119,18 @@ def accuracy_without_eps(record: Record) -> str | None:
         for family in families
     }
     bars = max(len(found) for found in kinds.values())
-    with _drawing("no-eps"):
+    with drawing("no-eps"):
         across = min(2, len(families))
         height = 0.8 + len(names) * (0.12 + 0.17 * bars)
-        figure, axes = _panels(len(families), across, (4.7, height))
+        figure, axes = panels(len(families), across, (4.7, height))
         for panel, family in zip(axes, families, strict=False):
             column = next(c for c in columns if (c.attack, c.norm) == family)
-            _title(panel, column.family, "")
+            add_title(panel, column.family, "")
             _draw_bars(panel, record, names, column, kinds[family])
         patches = require("matplotlib.patches", "evaluate")
         used = [kind for kind in _THREAT_STYLES if any(kind in found for found in kinds.values())]
-        _legend(figure, [(patches.Patch(**_THREAT_STYLES[kind]), kind) for kind in used])
-        return _svg(figure, "Accuracy under attacks that look for the smallest perturbation")
+        add_legend(figure, [(patches.Patch(**_THREAT_STYLES[kind]), kind) for kind in used])
+        return svg(figure, "Accuracy under attacks that look for the smallest perturbation")
 
 
 def class_changes(record: Record) -> str | None:
@@ -190,7 +169,7 @@ def class_changes(record: Record) -> str | None:
         f"({labels.count(label)})"
         for label in classes
     }
-    with _drawing("classes"):
+    with drawing("classes"):
         return _draw_heat_maps(defended, names, [title for title, _ in cases], changes)
 
 
@@ -206,8 +185,8 @@ def detection_roc(record: Record) -> str | None:
     }
     if not found:
         return None
-    with _drawing("roc"):
-        figure, (panel,) = _panels(1, 1, (3.9, 3.9))
+    with drawing("roc"):
+        figure, (panel,) = panels(1, 1, (3.9, 3.9))
         panel.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=":")
         entries = []
         for name, detection in found.items():
@@ -231,85 +210,9 @@ def detection_roc(record: Record) -> str | None:
         panel.set_xticks(ticks, [percent(t) for t in ticks])
         panel.set_yticks(ticks, [percent(t) for t in ticks])
         panel.set_xlabel("clean images taken for attacked")
-        _title(panel, "Attacked images detected", "")
-        _legend(figure, entries, "defence, area under the curve", beside=True)
-        return _svg(figure, "Receiver operating characteristic of the detection of attacks")
-
-
-@contextmanager
-def _drawing(name: str) -> Iterator[None]:
-    """Matplotlib's defaults, whatever the user's are, with ours over them, until the block ends.
-
-    Args:
-        name: Salt of the identifiers within the SVG, so that two in one page do not collide.
-    """
-    matplotlib = require("matplotlib", "evaluate")
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        # The reader's fonts draw the text, not ours.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update({**_SETTINGS, "svg.hashsalt": f"comdefend-{name}"})
-        yield
-
-
-def _panels(count: int, across: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:
-    """A figure and its panels, ``across`` in a row; ``size`` is that of one, in inches."""
-    rows, columns = math.ceil(count / across), across
-    figures = require("matplotlib.figure", "evaluate")
-    width, height = size
-    figure = figures.Figure(figsize=(columns * width, rows * height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08, wspace=0.04, hspace=0.06)
-    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for unused in axes[count:]:
-        unused.remove()
-    return figure, axes[:count]
-
-
-def _title(axes: Any, name: str, sense: str) -> None:
-    axes.set_title(name, fontsize=10, fontweight="bold", pad=20 if sense else 8)
-    if sense:
-        axes.annotate(
-            sense, (0, 1), xytext=(0, 8), xycoords="axes fraction", textcoords="offset points",
-            fontsize=8, color=FAINT,
-        )  # fmt: skip
-
-
-def _legend(
-    figure: Any, entries: Sequence[tuple[Any, str]], title: str = "", beside: bool = False
-) -> None:
-    """A legend below all panels or beside them, and a figure that grows to hold it."""
-    names = [name for _, name in entries]
-    width, height = figure.get_size_inches()
-    entry = 0.6 + 0.085 * max(len(name) for name in [*names, title])
-    columns = 1 if beside else max(1, min(len(names), int(width / entry)))
-    if beside:
-        figure.set_size_inches(width + entry - 0.2, max(height, 0.5 + 0.19 * len(names)))
-    else:
-        figure.set_size_inches(width, height + 0.15 + 0.19 * math.ceil(len(names) / columns))
-    legend = figure.legend(
-        [key for key, _ in entries],
-        names,
-        loc="outside right center" if beside else "outside lower left",
-        ncols=columns,
-        fontsize=8.5,
-        title=title or None,
-        title_fontsize=8.5,
-        alignment="left",
-        handlelength=2.4,
-        columnspacing=1.6,
-    )
-    legend.get_title().set_color(FAINT)
-
-
-def _svg(figure: Any, description: str) -> str:
-    buffer = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(buffer, format="svg", metadata=nothing)
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    # Numbered identifiers are never referred to, and would not be unique in a page of several.
-    text = re.sub(r' id="[A-Za-z0-9.]+_[0-9]+"', "", text)
-    return text.replace("<svg", f'<svg role="img" aria-label="{description}"', 1)
+        add_title(panel, "Attacked images detected", "")
+        add_legend(figure, entries, "defence, area under the curve", beside=True)
+        return svg(figure, "Receiver operating characteristic of the detection of attacks")
 
 
 def _short(name: str) -> str:
@@ -323,9 +226,9 @@ def _line_style(record: Record, defense: str) -> dict[str, Any]:
         return {"color": INK, "marker": "o", "linestyle": (0, (3, 2)), "linewidth": 1.3}
     index = [name for name in defense_names(record) if name != UNDEFENDED].index(defense)
     return {
-        "color": _COLORS[index % len(_COLORS)],
+        "color": COLORS[index % len(COLORS)],
         "marker": _MARKERS[index % len(_MARKERS)],
-        "linestyle": _DASHES[index // len(_COLORS) % len(_DASHES)],
+        "linestyle": _DASHES[index // len(COLORS) % len(_DASHES)],
         "linewidth": 1.6,
     }
 
@@ -449,9 +352,9 @@ def _draw_heat_maps(
     slanted = 0.12 + 0.06 * max(map(len, classes.values()))
     height = 0.62 + 0.27 * len(names) + (slanted if label_all else slanted / len(cases))
     width = 1.3 + 0.05 * max(len(_short(name)) for name in names) + 0.56 * max(4, len(classes))
-    figure, axes = _panels(len(cases), 1, (width, height))
+    figure, axes = panels(len(cases), 1, (width, height))
     for panel, (title, sense), rows in zip(axes, cases, changes, strict=True):
-        _title(panel, title, sense)
+        add_title(panel, title, sense)
         for y, row in enumerate(rows):
             for x, label in enumerate(classes):
                 value = row.get(label)
@@ -475,7 +378,7 @@ def _draw_heat_maps(
         panel.grid(visible=False)
         for spine in panel.spines.values():
             spine.set_visible(False)
-    return _svg(figure, "Change of each class's accuracy by each defence, in percentage points")
+    return svg(figure, "Change of each class's accuracy by each defence, in percentage points")
 
 
 def _luminance(color: Sequence[float]) -> float:

@@ -1,8 +1,8 @@
 """Purifiers in use: engines that compute them, and files for programs without comdefend."""
 
-from comdefend.runtime.agreement import Agreement, check_engine
+from comdefend.runtime.agreement import Agreement, check_engine, measure_agreement
 from comdefend.runtime.engine import Engine
-from comdefend.runtime.engines import ENGINES, open_engine
+from comdefend.runtime.engines import ENGINES, open_engine, open_network
 from comdefend.runtime.quantization import calibrate, load_calibration, save_calibration
 
 __all__ = [
@@ -12,6 +12,8 @@ __all__ = [
     "calibrate",
     "check_engine",
     "load_calibration",
+    "measure_agreement",
     "open_engine",
+    "open_network",
     "save_calibration",
 ]

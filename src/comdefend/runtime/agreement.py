@@ -31,6 +31,21 @@ class Agreement:
 
 
 @torch.inference_mode()
+def measure_agreement(engine: Engine, purifier: ComDefend, images: Tensor) -> Agreement:
+    """Return how far an engine agrees with the purifier that it was opened for.
+
+    Args:
+        engine: To be measured.
+        purifier: In evaluation mode, in float32.
+        images: (N, C, H, W) float32 in [0, 1]: real ones, a few.
+    """
+    found, wanted = engine(images).cpu(), purifier(images).cpu()
+    bits, reference = engine.encode(images).cpu(), purifier.encode(images).cpu()
+    error = (found - wanted).square().mean().item()
+    psnr = -10 * math.log10(error) if error else math.inf
+    return Agreement(psnr, (bits != reference).float().mean().item())
+
+
 def check_engine(engine: Engine, purifier: ComDefend, images: Tensor) -> Agreement:
     """Compare an engine with the purifier that it was opened for.
 
@@ -43,11 +58,8 @@ def check_engine(engine: Engine, purifier: ComDefend, images: Tensor) -> Agreeme
         EngineError: More of the code's bits differ, or the images differ more, than the precision
             accounts for.
     """
-    found, wanted = engine(images).cpu(), purifier(images).cpu()
-    bits, reference = engine.encode(images).cpu(), purifier.encode(images).cpu()
-    error = (found - wanted).square().mean().item()
-    psnr = -10 * math.log10(error) if error else math.inf
-    flipped = (bits != reference).float().mean().item()
+    found = measure_agreement(engine, purifier, images)
+    psnr, flipped = found.psnr, found.flipped
     title = f"engine '{engine.name}' in {engine.precision}"
     if not flipped <= MAX_FLIPPED[engine.precision]:
         raise EngineError(
@@ -59,4 +71,4 @@ def check_engine(engine: Engine, purifier: ComDefend, images: Tensor) -> Agreeme
             f"{title}: images are {psnr:.1f} dB from torch's, below "
             f"{MIN_PSNR[engine.precision]:.0f} dB; take another engine or precision"
         )
-    return Agreement(psnr, flipped)
+    return found

@@ -5,6 +5,7 @@ import importlib.util
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,16 +32,16 @@ from comdefend.runtime.quantization import (
 
 
 @dataclass(frozen=True)
-class _Part:
-    """One network of a purifier, and how it is to be computed."""
+class _Job:
+    """A network, and how it is to be computed; with its calibration if it is part of a purifier."""
 
-    name: str
     network: nn.Module
     example: Tensor
-    factor: int
+    dims: dict[int, Any]
     precision: str
     threads: int
-    calibration: Calibration | None
+    part: str = ""
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class _Kind:
 
     precisions: tuple[str, ...]
     devices: tuple[str, ...]
-    open: Callable[[_Part], Network]
+    open: Callable[[_Job], Network]
 
 
 def open_engine(
@@ -102,18 +103,36 @@ def open_engine(
     side, code_side = 8 * config.multiple, 8 * config.reduction
     images = torch.rand(2, config.channels, side, side, device=device)
     code = torch.rand(2, config.code_maps, code_side, code_side, device=device)
+    encoded, decoded = convolution_dims(config.multiple), convolution_dims(config.reduction)
     return Engine(
         name,
         precision,
         config,
         device,
-        kind.open(
-            _Part("encoder", own.encoder, images, config.multiple, precision, count, calibration)
-        ),
-        kind.open(
-            _Part("decoder", own.decoder, code, config.reduction, precision, count, calibration)
-        ),
+        kind.open(_Job(own.encoder, images, encoded, precision, count, "encoder", calibration)),
+        kind.open(_Job(own.decoder, code, decoded, precision, count, "decoder", calibration)),
     )
+
+
+def open_network(
+    network: nn.Module, example: Tensor, name: str, precision: str, threads: int
+) -> Network:
+    """Open an engine for any network of one tensor to one, a classifier for example.
+
+    Args:
+        network: In evaluation mode, on the processor.
+        example: What it takes; every input has its shape.
+        name: One of `ENGINES`.
+        precision: ``float32`` or ``bfloat16``.
+        threads: How many compute.
+
+    Raises:
+        InputError: A precision that the engine or the processor does not have.
+        ExtraMissingError: The engine is not installed.
+    """
+    precision = _precision(name, precision, example.device, None)
+    own = copy.deepcopy(network).requires_grad_(False)
+    return _KINDS[name].open(_Job(own, example, {}, precision, threads))
 
 
 def _fastest(device: torch.device) -> str:
@@ -146,26 +165,26 @@ def _precision(
     return precision
 
 
-def _open_torch(part: _Part) -> Network:
-    return _by_torch(part, part.network.to(memory_format=torch.channels_last))
+def _open_torch(job: _Job) -> Network:
+    return _by_torch(job, job.network.to(memory_format=torch.channels_last))
 
 
-def _open_compiled(part: _Part) -> Network:
-    network = part.network.to(memory_format=torch.channels_last)
-    if part.example.device.type == "cuda":
+def _open_compiled(job: _Job) -> Network:
+    network = job.network.to(memory_format=torch.channels_last)
+    if job.example.device.type == "cuda":
         # Graphs of the GPU's work, one a shape: launching kernels costs more than small ones take.
-        return _by_torch(part, torch.compile(network, mode="reduce-overhead"))
+        return _by_torch(job, torch.compile(network, mode="reduce-overhead"))
     if not any(map(shutil.which, ("c++", "g++", "clang++"))):
         raise InputError("engine 'torch-compiled' needs a C++ compiler, such as g++; take torch")
-    return _by_torch(part, torch.compile(network, dynamic=True))
+    return _by_torch(job, torch.compile(network, dynamic=True))
 
 
-def _by_torch(part: _Part, network: Callable[[Tensor], Tensor]) -> Network:
-    device, low = part.example.device.type, part.precision == "bfloat16"
+def _by_torch(job: _Job, network: Callable[[Tensor], Tensor]) -> Network:
+    device, low = job.example.device.type, job.precision == "bfloat16"
 
     def compute(values: Tensor) -> Tensor:
         before = torch.get_num_threads()
-        torch.set_num_threads(part.threads)
+        torch.set_num_threads(job.threads)
         try:
             with torch.autocast(device, torch.bfloat16, enabled=low):
                 found = network(values.contiguous(memory_format=torch.channels_last))
@@ -177,12 +196,12 @@ def _by_torch(part: _Part, network: Callable[[Tensor], Tensor]) -> Network:
     return compute
 
 
-def _open_onnxruntime(part: _Part) -> Network:
+def _open_onnxruntime(job: _Job) -> Network:
     runtime = require("onnxruntime", "runtime")
-    program = trace(part.network, part.example, convolution_dims(part.factor))
+    program = trace(job.network, job.example, job.dims)
     model = to_onnx(program, ["input"], ["output"])
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = part.threads
+    options.intra_op_num_threads = job.threads
     options.log_severity_level = _ERRORS_ALONE
     # Azure's provider asks a server, and computes nothing here.
     providers = [p for p in runtime.get_available_providers() if not p.startswith("Azure")]
@@ -197,18 +216,18 @@ def _open_onnxruntime(part: _Part) -> Network:
 _ERRORS_ALONE = 3
 
 
-def _open_openvino(part: _Part) -> Network:
+def _open_openvino(job: _Job) -> Network:
     openvino = require_openvino()
-    model = to_openvino(trace(part.network, part.example, convolution_dims(part.factor)))
-    hint = {"float32": "f32", "bfloat16": "bf16"}.get(part.precision)
-    if part.precision == "int8":
-        assert part.calibration is not None
-        quantize(model, part.name, part.calibration)
+    model = to_openvino(trace(job.network, job.example, job.dims))
+    hint = {"float32": "f32", "bfloat16": "bf16"}.get(job.precision)
+    if job.precision == "int8":
+        assert job.calibration is not None
+        quantize(model, job.part, job.calibration)
         # What layers compute in that stay in floats.
         hint = "bf16" if native_bf16("cpu") else "f32"
     settings = {
         "INFERENCE_PRECISION_HINT": hint,
-        "INFERENCE_NUM_THREADS": part.threads,
+        "INFERENCE_NUM_THREADS": job.threads,
         "PERFORMANCE_HINT": "LATENCY",
     }
     compiled = openvino.Core().compile_model(model, "CPU", settings)

@@ -1,0 +1,82 @@
+"""What is timed, as data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from comdefend.errors import InputError
+from comdefend.runtime import ENGINES
+
+Shape = tuple[int, int, int]
+"""N, H and W of a batch of images."""
+
+PHOTO: Shape = (1, 224, 224)
+SHAPES: tuple[Shape, ...] = ((64, 32, 32), PHOTO, (1, 1024, 1024))
+SWEEP: tuple[Shape, ...] = (
+    (1, 32, 32), (4, 32, 32), (16, 32, 32), (1, 64, 64), (1, 128, 128), (1, 512, 512),
+)  # fmt: skip
+"""Between them, for the figures."""
+
+PRECISIONS = ("float32", "bfloat16", "int8")
+BASELINE = ("torch", "float32")
+RESNET = "resnet50"
+
+
+@dataclass(frozen=True)
+class Job:
+    """Something to be timed.
+
+    Attributes:
+        kind: ``purifier``; ``classifier``; ``transform``, a defence without weights; or
+            ``product``, that of two matrices, whose speed is the peak that others are compared to.
+        name: Weights, classifier or defence.
+        engine: One of `ENGINES`, or the library that computes.
+        precision: What it computes in; None where it has no choice.
+    """
+
+    kind: str
+    name: str
+    engine: str
+    precision: str | None
+
+
+PRODUCT_SIDE = 2048
+"""Rows and columns: enough to reach the peak, few enough for a tenth of a second."""
+
+PRODUCTS = tuple(Job("product", "matrix product", "torch", p) for p in PRECISIONS)
+
+TRANSFORMS = (
+    Job("transform", "jpeg:75", "Pillow", None),
+    Job("transform", "median:3", "torch", None),
+    Job("transform", "tv:0.1", "scikit-image", None),
+    Job("transform", "nl-means", "scikit-image", None),
+)
+
+CLASSIFIERS = tuple(
+    Job("classifier", name, engine, precision)
+    for name in ("efficientnet-lite0", RESNET)
+    for engine in ("torch", "openvino")
+    for precision in ("float32", "bfloat16")
+)
+
+
+def purifier_jobs(weights: Sequence[str]) -> list[Job]:
+    """Return every engine in every precision; some will be refused where they are opened."""
+    return [
+        Job("purifier", name, engine, precision)
+        for name in weights
+        for engine in ENGINES
+        for precision in PRECISIONS
+    ]
+
+
+def parse_shape(text: str) -> Shape:
+    """Return the shape that ``NxHxW`` stands for.
+
+    Raises:
+        InputError: It is something else, or a number is not from 1 to 4096.
+    """
+    parts = text.split("x")
+    if len(parts) != 3 or not all(p.isdecimal() and 1 <= int(p) <= 4096 for p in parts):
+        raise InputError(f"shape must be NxHxW, as 64x32x32, numbers from 1 to 4096, not '{text}'")
+    count, height, width = map(int, parts)
+    return count, height, width
