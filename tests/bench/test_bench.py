@@ -33,6 +33,8 @@ FIELDS = {
     "flipped_bits", "psnr_to_images", "resident_mb",
 }  # fmt: skip
 
+REDUCED = PurifierConfig(encoder_widths=(8, 8), decoder_widths=(8,), reduction=2)
+
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
@@ -42,11 +44,11 @@ def tiny(tmp_path_factory):
     return str(path)
 
 
-@pytest.mark.parametrize("config", [RGB_12BPP, GRAY_4BPP, TINY])
+@pytest.mark.parametrize("config", [RGB_12BPP, GRAY_4BPP, TINY, REDUCED])
 def test_operations_are_those_of_the_convolutions(config):
     layers = [*pairwise(config.encoder_channels), *pairwise(config.decoder_channels)]
     for count, height, width in ((1, 12, 16), (3, 7, 9)):
-        d = config.downscale
+        d = config.multiple
         positions = count * -(-height // d) * -(-width // d)
         wanted = 2 * positions * sum(9 * inputs * outputs for inputs, outputs in layers)
         assert flops.purifier_flop(config, count, height, width) == wanted

@@ -44,12 +44,11 @@ def network_flop(network: nn.Module, shape: tuple[int, ...]) -> int:
 def purifier_flop(config: PurifierConfig, count: int, height: int, width: int) -> int:
     """Return the operations of a purifier's convolutions on (N, C, H, W) images.
 
-    The last blocks are computed whole where the downscale factor does not divide the size.
+    The last blocks are computed whole where the image's size cuts them.
     """
-    d = config.downscale
-    rows, columns = (height + d - 1) // d, (width + d - 1) // d
+    sides = [config.code_side(side) for side in (height, width)]
     with torch.device("meta"):
         purifier = ComDefend(config)
-    images = (count, config.channels, d * rows, d * columns)
-    code = (count, config.code_maps, rows, columns)
+    images = (count, config.channels, *(config.downscale * side for side in sides))
+    code = (count, config.code_maps, *sides)
     return network_flop(purifier.encoder, images) + network_flop(purifier.decoder, code)
