@@ -7,7 +7,7 @@ from comdefend.evaluation.experiment import build_experiment
 from comdefend.evaluation.subjects import Subjects
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
-from comdefend.nn.zoo import save_weights
+from comdefend.nn.zoo import load_record, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +52,10 @@ def test_a_recipe_is_trained_once_however_many_rows_use_it(data, tmp_path):
                 {"name": "shielded", "train_purifier": purifier},
                 {"name": "coarse", "train_purifier": purifier, "bpp": 1},
                 {"name": "again", "train_purifier": purifier, "train_classifier": classifier},
+                {
+                    "name": "used to it", "train_purifier": purifier, "bpp": 1, "purified": True,
+                    "train_classifier": classifier,
+                },
                 {"name": "seed 1", "train_classifier": {**classifier, "seed": 1}},
                 {"name": "pair", "train_defense": defense},
             ],
@@ -66,21 +70,27 @@ def test_a_recipe_is_trained_once_however_many_rows_use_it(data, tmp_path):
         main = subjects.main()
         return [subjects.open(plan, main) for plan in experiment.defenses]
 
-    none, shielded, coarse, again, other, pair = opened()
+    none, shielded, coarse, again, used, other, pair = opened()
     assert [message.split(" in ")[0] for message in told] == [
         "training the classifier of 'small'",
         "training the purifier of 'shielded'",
+        "training the classifier of 'used to it'",
         "training the classifier of 'seed 1'",
         "training the defense of 'pair'",
     ]
     assert none.classifier_key == shielded.classifier_key == again.classifier_key
     assert shielded.key == again.key != none.key
     assert (shielded.purifier.config.bpp, coarse.purifier.config.bpp) == (2, 1)
+    assert used.classifier_key != again.classifier_key
+    assert used.purifier.config.bpp == 1
+    trained = [load_record(path)["recipe"] for path in tmp_path.rglob("classifier.safetensors")]
+    (seen,) = {r["purifier"] for r in trained if r["kind"] == "classifier" and r["purifier"]}
+    assert seen.endswith("purifier.safetensors@1")
     assert other.classifier_key != none.classifier_key
     assert shielded.pipeline()(images).shape == none.pipeline()(images).shape == (4, 10)
     # And not again in a later run.
-    keys = [subject.key for subject in (none, shielded, coarse, again, other, pair)]
+    keys = [subject.key for subject in (none, shielded, coarse, again, used, other, pair)]
     assert [subject.key for subject in opened()] == keys
-    assert len(told) == 4
+    assert len(told) == 5
     assert pair.origins("x") == {"purifier": "trained here", "classifier": "trained here"}
     assert none.origins("x") == {"purifier": "none", "classifier": "x"}

@@ -79,6 +79,7 @@ class DefensePlan:
         train_purifier: Train the purifier by this recipe first; files may name a shipped one.
         bpp: Use that purifier at these bits a pixel, where it works at several.
         train_classifier: Train the classifier by this recipe first; files may name a shipped one.
+        purified: Train it on images that went through this row's purifier.
         train_defense: Train both, or the classifier alone, against attacks by this recipe first.
     """
 
@@ -88,6 +89,7 @@ class DefensePlan:
     train_purifier: PurifierRecipe | DenoiserRecipe | PixelCNNRecipe | None = None
     bpp: float | None = None
     train_classifier: ClassifierRecipe | None = None
+    purified: bool = False
     train_defense: DefenseRecipe | None = None
 
     def __post_init__(self) -> None:
@@ -111,6 +113,15 @@ class DefensePlan:
             raise InputError(f"{self.name}: give purifier or train_purifier, not both")
         if self.train_classifier and self.classifier:
             raise InputError(f"{self.name}: give classifier or train_classifier, not both")
+        if self.purified and (
+            self.train_classifier is None
+            or self.train_classifier.purifier
+            or (self.purifier == "none" and not isinstance(self.train_purifier, PurifierRecipe))
+        ):
+            raise InputError(
+                f"{self.name}: purified needs a ComDefend before the classifier, and a "
+                "train_classifier with no purifier of its own"
+            )
 
 
 @dataclass(frozen=True)

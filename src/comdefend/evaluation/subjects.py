@@ -1,5 +1,6 @@
 """What an experiment evaluates: classifiers and purifiers, opened or trained, and fingerprinted."""
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
@@ -107,19 +108,20 @@ class Subjects:
         """
         classifier, classifier_key = main
         spec = plan.purifier
+        if plan.train_purifier is not None:
+            rate = "" if plan.bpp is None else f"@{plan.bpp}"
+            spec = f"{self._trained(plan.train_purifier, plan.name)}{rate}"
         if plan.train_defense is not None:
             weights = self._trained(plan.train_defense, plan.name)
             classifier, classifier_key = self._classifier(str(weights))
             if plan.train_defense.purifier != "none":
                 spec = str(weights.with_stem("purifier"))
         elif plan.train_classifier is not None:
-            weights = self._trained(plan.train_classifier, plan.name)
-            classifier, classifier_key = self._classifier(str(weights))
+            recipe = plan.train_classifier
+            recipe = dataclasses.replace(recipe, purifier=spec) if plan.purified else recipe
+            classifier, classifier_key = self._classifier(str(self._trained(recipe, plan.name)))
         elif plan.classifier is not None:
             classifier, classifier_key = self._classifier(plan.classifier)
-        if plan.train_purifier is not None:
-            rate = "" if plan.bpp is None else f"@{plan.bpp}"
-            spec = f"{self._trained(plan.train_purifier, plan.name)}{rate}"
         if spec == "none":
             return Subject(plan, None, classifier, classifier_key, f"none {classifier_key}", 1)
         purifier = load_defense(spec).to(self.device).eval()
