@@ -390,9 +390,10 @@ def _compared(record: Record) -> tuple[int, int]:
     fewer = higher = 0
     for column in _columns(record["rows"]):
         for name in defense_names(record):
-            found = [survivors(rows) for rows in cell_rows(record, name, column)]
-            if len(found) == 2 and found[0] and found[1]:
-                count = min(map(len, found))
+            rows = cell_rows(record, name, column)
+            found = [correct for correct in map(survivors, rows) if correct]
+            if len(found) == 2:
+                count = min(len(correct) for correct in found)
                 shown, adaptive = (correct[:count].count("1") for correct in found)
                 fewer += len(found[0]) != len(found[1])
                 higher += adaptive > shown
