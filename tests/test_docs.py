@@ -18,6 +18,12 @@ def test_tables_are_those_of_the_records(document):
     assert text == update_docs.filled(text), "run: python tools/update_docs.py"
 
 
+def test_holm_keeps_as_many_small_p_values_as_their_number_allows():
+    # 0.01 <= 0.05 / 3, 0.02 <= 0.05 / 2, and 0.06 is beyond 0.05.
+    assert update_docs._holm([0.06, 0.01, 0.02]) == 0.02
+    assert update_docs._holm([0.03, 0.03]) < 0
+
+
 @pytest.mark.parametrize("name", update_docs.REPORTS)
 def test_reports_are_those_of_the_records(name):
     report = (ROOT / f"docs/reports/{name}.html").read_text()

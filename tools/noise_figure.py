@@ -18,13 +18,14 @@ def draw(record: dict[str, Any]) -> str:
     networks = [about for about in record["defenses"] if about["code"] is not None]
     settings = {"svg.hashsalt": "noise", "svg.fonttype": "none", "font.size": 9}
     with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(11, 3.6), layout="constrained")
-        logits, flips, accuracy = figure.subplots(1, 3)
+        figure = Figure(figsize=(9, 7), layout="constrained")
+        (logits, flips), (error, accuracy) = figure.subplots(2, 2)
         phis = [float(about["name"].removeprefix("phi ")) for about in networks]
         places = list(range(len(phis)))
         for axes, title in (
             (logits, "How far logits lie from the threshold"),
             (flips, "Bits of the code that change"),
+            (error, "Reconstruction error (PSNR, clean images)"),
             (accuracy, "Accuracy within 8/255"),
         ):
             axes.set_title(title, loc="left", fontsize=10)
@@ -34,6 +35,7 @@ def draw(record: dict[str, Any]) -> str:
             axes.grid(axis="y", color="#e4e2dd")
         _draw_logits(logits, networks, places, phis)
         _draw_flips(flips, networks, places)
+        _draw_error(error, networks, places, phis)
         _draw_accuracy(accuracy, record, networks, places)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None}, facecolor="white")
@@ -68,6 +70,24 @@ def _draw_flips(axes: Any, networks: list[dict], places: list[int]) -> None:
     axes.set_ylim(bottom=0)
     axes.set_ylabel("%")
     axes.legend(frameon=False)
+
+
+def _draw_error(axes: Any, networks: list[dict], places: list[int], phis: list[float]) -> None:
+    """Without noise the image is lost: on an axis with that all others would look alike."""
+    ratios = [network["psnr"] for network in networks]
+    axes.plot(places[1:], ratios[1:], "o-", color=BLUE)
+    axes.set_xlim(-0.3, places[-1] + 0.3)
+    axes.set_ylim(min(ratios[1:]) - 1, max(ratios[1:]) + 0.5)
+    axes.annotate(
+        f"phi {phis[0]:g}: {ratios[0]:.1f} dB",
+        (0, 0),
+        (0, 40),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        ha="left",
+        arrowprops={"arrowstyle": "->", "color": GREY},
+    )
+    axes.set_ylabel("dB")
 
 
 def _draw_accuracy(axes: Any, record: dict, networks: list[dict], places: list[int]) -> None:

@@ -15,9 +15,16 @@ from comdefend.bench import tables as bench_tables
 from comdefend.bench.figures import FIGURES
 from comdefend.bench.jobs import BASELINE, PHOTO
 from comdefend.bench.ratios import fastest, size_of
-from comdefend.evaluation.record import load_record_file
+from comdefend.evaluation.record import load_record_file, mcnemar
 from comdefend.evaluation.report import render_report
-from comdefend.evaluation.tables import markdown_table, percent
+from comdefend.evaluation.tables import (
+    Column,
+    Record,
+    markdown_table,
+    percent,
+    select,
+    survivors,
+)
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = (
@@ -45,15 +52,33 @@ def demo_table() -> list[str]:
         attack = row["attack"].upper() + (f"-{row['steps']}" if row["steps"] > 1 else "")
         names = [f"{row['images']} {row['data']}", f"{row['classifier']}, {row['purifier']}"]
         keys = ("clean", "clean_defended", "attacked", "defended", "adaptive")
-        lines.append(f"| {' | '.join([*names, attack, *(f'{row[k]:.0%}' for k in keys)])} |")
+        shares = [f"{row[key]:.0%}" for key in keys]
+        if row["adaptive_images"] != row["images"]:
+            shares[-1] += f" ({row['adaptive_images']})"
+        lines.append(f"| {' | '.join([*names, attack, *shares])} |")
     lines += [
         "",
-        f"Adaptive: {record['rows'][0]['adaptive_attack']}; on "
-        f"{record['rows'][0]['adaptive_images']} images at most. PGD takes steps of eps/4 from a "
+        f"Adaptive: {record['rows'][0]['adaptive_attack']}; in brackets the number of images, "
+        f"where it is not all. {_same_images('fashion-mnist', 'gray-4bpp', 8)} PGD takes steps of "
+        "eps/4 from a "
         f"random start, seed {record['seed']}. Made by `make demo`; the record is "
         "[docs/demo/record.json](docs/demo/record.json).",
     ]
     return lines
+
+
+def _same_images(experiment: str, name: str, eps: float) -> str:
+    """Say what is left of a classifier with and without a purifier, on the same images."""
+    record = load_record_file(ROOT / f"docs/records/{experiment}-small.json")
+    bare, defended, lost, won = _compared(record, ["none", name], "adaptive", None, eps)
+    (count,) = {row["images"] for row in select(record, name, "adaptive") if row["eps"] == eps}
+    return (
+        "*Attacked* is not what to hold *adaptive* against: neither the images nor the attacks are "
+        f"the same. On the same {count} images, each by the worst of all attacks within "
+        f"{eps:g}/255, {bare} are classified rightly without a purifier and {defended} behind "
+        f"`{name}` ({lost} lost, {won} won, p {_p_value(mcnemar(lost, won))} by McNemar's exact "
+        f"test; [record](docs/records/{experiment}-small.json))."
+    )
 
 
 def weights_table() -> list[str]:
@@ -129,11 +154,39 @@ def results_table(experiment: str, profile: str = "small") -> list[str]:
     ]
     for check in failed:
         lines += ["", f"- does not hold: {check['name']} ({check['detail']})"]
-    return [*lines, *_kept(record)]
+    return [*lines, *_rounding(record), *_kept(record)]
 
 
-def _kept(record: dict[str, Any]) -> list[str]:
-    """Say what each code keeps of the usual attack's perturbation, and of a random one."""
+def _rounding(record: Record) -> list[str]:
+    """Say under which attacks rounding to 8 bits changes the accuracy of a bare classifier."""
+    found: dict[str, list[str]] = {}
+    count = 0
+    for row in record["rows"]:
+        if row["unrounded_accuracy"] is None:
+            continue
+        count += 1
+        before, after = (f"{100 * row[key]:.3g} %" for key in ("unrounded_accuracy", "accuracy"))
+        if before != after:
+            column = Column(row["threat"], row["attack"], row["norm"], row["eps"])
+            name = "" if row["defense"] == "none" else f"`{row['defense']}`, "
+            found.setdefault(name + column.family, []).append(
+                f"from {before} to {after} ({column.bound})"
+            )
+    if not count:
+        return []
+    changes = [f"{name} {', '.join(shares)}" for name, shares in found.items()]
+    number = sum(map(len, found.values()))
+    return [
+        "",
+        f"Accuracy without rounding is recorded for {count} attacks on classifiers without a "
+        f"purifier. Rounding changes the accuracy under {number or 'none'} of them"
+        + (f": {'; '.join(changes)}." if changes else ".")
+        + " All others, every adaptive one among them, are scored rounded only.",
+    ]
+
+
+def _kept(record: Record) -> list[str]:
+    """Say what each code keeps of the usual attack's perturbation, and of random signs."""
     lines = []
     for about in record["defenses"]:
         flips = {f["change"]: f for f in (about["code"] or {}).get("flips", []) if f["eps"] == 8}
@@ -142,11 +195,26 @@ def _kept(record: dict[str, Any]) -> list[str]:
             lines += [
                 "",
                 f"`{about['name']}` at 8/255: of BIM's perturbation {percent(bim['kept'])} comes "
-                f"out again (projected on what went in), of a random one as large "
+                f"out again (projected on what went in), of random signs of the full bound "
                 f"{percent(random['kept'])}; {percent(bim['share'], 1)} and "
-                f"{percent(random['share'], 1)} of the bits flip.",
+                f"{percent(random['share'], 1)} of the bits flip. The random signs are up to "
+                f"{_larger(record, about['name'], 8):.1f} times as large (root mean square), so "
+                "the shares of bits are not those of equal sizes.",
             ]
     return lines
+
+
+def _larger(record: Record, name: str, eps: float) -> float:
+    """Return how many times as large as BIM's perturbation one is that fills the bound.
+
+    Where images are black or white, random signs are cut off: they fill it at most.
+    """
+    (row,) = (
+        row
+        for row in select(record, name, "oblivious")
+        if (row["attack"], row["eps"]) == ("bim", eps)
+    )
+    return eps / 255 * 10 ** (row["perturbation_psnr"] / 20)
 
 
 def ablation_table(experiment: str, field: str) -> list[str]:
@@ -204,6 +272,83 @@ def ablation_table(experiment: str, field: str) -> list[str]:
     return lines
 
 
+def paired_table(experiment: str, field: str, *bases: str) -> list[str]:
+    """Compare defences on the images that both were attacked on, each with those after it."""
+    record = load_record_file(ROOT / f"docs/records/{experiment}-small.json")
+    names = {about["name"].removeprefix(f"{field} "): about["name"] for about in record["defenses"]}
+    columns = (
+        ("clean", "clean", None, None),
+        *((f"BIM {eps}/255", "oblivious", "bim", eps) for eps in (2, 8, 16)),
+        *((f"adaptive {eps}/255", "adaptive", None, eps) for eps in (2, 8, 16)),
+    )
+    found: dict[tuple[str, str], list[tuple[str, str, int, int]]] = {}
+    for base in bases:
+        for value in list(names)[list(names).index(base) + 1 :]:
+            found[base, value] = [
+                _compared(record, [names[base], names[value]], *column) for _, *column in columns
+            ]
+    tests = [mcnemar(*cell[2:]) for cells in found.values() for cell in cells]
+    level = _holm(tests)
+    lines = [
+        f"| {' | '.join([field, *(column[0] for column in columns)])} |",
+        "| --- |" + " ---: |" * len(columns),
+    ]
+    for (base, value), cells in found.items():
+        shown = []
+        for before, after, lost, won in cells:
+            p = mcnemar(lost, won)
+            text = f"{before} to {after} ({lost}:{won}), p {_p_value(p)}"
+            shown.append(f"**{text}**" if p <= level else text)
+        lines.append(f"| {base} to {value} | {' | '.join(shown)} |")
+    below = sum(p < 0.05 for p in tests)
+    return [
+        *lines,
+        "",
+        "In brackets the images that only the first of the two was right on, and those that only "
+        "the second was; p by McNemar's exact test, two-sided. Adaptive figures here stand on the "
+        f"{record['experiment']['adaptive'][0]['images']} images that were attacked adaptively. "
+        f"{below} of {len(tests)} comparisons have p < 0.05 each by itself; those in bold "
+        f"({sum(p <= level for p in tests)}) keep to 0.05 for the whole table (Holm 1979). All "
+        "are about the images: with one training run for each row, none says how far two runs of "
+        f"equal {field} lie apart.",
+    ]
+
+
+def _compared(
+    record: Record, names: list[str], threat: str, attack: str | None, eps: float | None
+) -> tuple[str, str, int, int]:
+    """Return two defences' accuracy on the same images, and how many only either is right on."""
+    one, other = (
+        survivors(
+            [
+                row
+                for row in select(record, name, threat)
+                if (attack in (None, row["attack"])) and row["eps"] == eps
+            ]
+        )
+        for name in names
+    )
+    if one is None or other is None or len(one) != len(other):
+        raise ValueError(f"{names}: not on the same images under {threat} {attack} {eps}")
+    pairs = list(zip(one, other, strict=True))
+    shares = [percent(verdicts.count("1") / len(verdicts)) for verdicts in (one, other)]
+    return shares[0], shares[1], pairs.count(("1", "0")), pairs.count(("0", "1"))
+
+
+def _holm(tests: list[float], level: float = 0.05) -> float:
+    """Return the largest p-value that Holm's procedure keeps, or less than any."""
+    kept = -1.0
+    for index, p in enumerate(sorted(tests)):
+        if p > level / (len(tests) - index):
+            break
+        kept = p
+    return kept
+
+
+def _p_value(p: float) -> str:
+    return "< 0.0001" if p < 0.0001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
+
+
 def speed_table() -> list[str]:
     """How fast classifiers are behind each defence, from a timed run."""
     if (record := _optional("defense-cost")) is None:
@@ -221,6 +366,8 @@ def speed_table() -> list[str]:
         *lines,
         "",
         f"In float32; medians of {record['costs'][0]['rounds']} rounds, in which all take turns. "
+        "*Of undefended* is the median of the rounds' own ratios, not the ratio of the medians "
+        "beside it. "
         f"{_machine(record)}; [record](records/defense-cost.json), made by "
         "`python tools/defense_cost.py`.",
     ]
@@ -367,6 +514,7 @@ TABLES: dict[str, Callable[..., list[str]]] = {
     "cost": cost_table,
     "decay": decay_table,
     "ablation": ablation_table,
+    "paired": paired_table,
     "results": results_table,
     "speed": speed_table,
     "bfloat16": bfloat16_table,
@@ -381,7 +529,7 @@ def filled(text: str) -> str:
         lines = TABLES[name](*arguments)
         return "\n".join([f"<!-- table: {match[1]} -->", "", *lines, "", "<!-- end -->"])
 
-    return re.sub(r"<!-- table: ([\w -]+?) -->.*?<!-- end -->", fill, text, flags=re.DOTALL)
+    return re.sub(r"<!-- table: ([\w .-]+?) -->.*?<!-- end -->", fill, text, flags=re.DOTALL)
 
 
 def _links(name: str) -> str:

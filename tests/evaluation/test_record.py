@@ -3,7 +3,13 @@ import json
 import pytest
 
 from comdefend.errors import DataMissingError, InputError
-from comdefend.evaluation.record import FORMAT, load_record_file, save_record, wilson_interval
+from comdefend.evaluation.record import (
+    FORMAT,
+    load_record_file,
+    mcnemar,
+    save_record,
+    wilson_interval,
+)
 
 
 def test_wilson_interval_against_published_values():
@@ -14,6 +20,14 @@ def test_wilson_interval_against_published_values():
     for hits in range(51):
         low, high = wilson_interval(hits, 50)
         assert 0 <= low <= hits / 50 <= high <= 1
+
+
+def test_mcnemar_is_the_binomial_test_on_what_changed():
+    assert mcnemar(0, 0) == mcnemar(3, 3) == 1
+    # Ten heads in a row, or ten tails.
+    assert mcnemar(10, 0) == mcnemar(0, 10) == 2 / 2**10
+    # (1 + 12) * 2 / 2^12
+    assert mcnemar(11, 1) == pytest.approx(0.006348, abs=1e-6)
 
 
 def test_records_come_back_as_they_were(tmp_path):

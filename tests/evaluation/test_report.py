@@ -15,7 +15,13 @@ from comdefend.errors import OutputError
 from comdefend.evaluation import figures
 from comdefend.evaluation.record import wilson_interval
 from comdefend.evaluation.report import render_report, write_report
-from comdefend.evaluation.tables import headline, markdown_table, percent, summarize
+from comdefend.evaluation.tables import (
+    adaptive_note,
+    headline,
+    markdown_table,
+    percent,
+    summarize,
+)
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 HOSTILE = "<script>document.title='owned'</script>"
@@ -191,6 +197,23 @@ def test_without_a_defence_every_attack_on_the_classifier_is_adaptive():
     )
     for cell, alone in zip(summarize(record).lines[0].cells, (0.75, 0.75), strict=True):
         assert [share.accuracy for share in cell] == [alone, 0.5]
+
+
+def test_the_note_says_what_adaptive_figures_stand_for_and_on_which_images():
+    rows = [("a", "clean", None, None, "1111"), ("a", "oblivious", "fgsm", 8, "1100")]
+    assert adaptive_note(tiny_record(*rows)) == ""
+    record = tiny_record(*rows, ("a", "adaptive", "pgd", 8, "11"))
+    assert "(PGD) included" in adaptive_note(record)
+    assert "higher in no cell" in adaptive_note(record)
+    assert "smallest found" not in adaptive_note(record)
+    unbounded = [("a", "oblivious", "cw", None, "0111"), ("a", "adaptive", "cw", None, "10")]
+    note = adaptive_note(tiny_record(*rows, ("a", "adaptive", "pgd", 8, "1100"), *unbounded))
+    assert "(PGD) included" in note
+    assert "through the pipeline (C&W)." in note
+    # One of two either way: not higher.
+    assert "higher in no cell" in note
+    odd = tiny_record(("a", "oblivious", "fgsm", 8, "0011"), ("a", "adaptive", "pgd", 8, "11"))
+    assert "higher in 1 of the cells" in adaptive_note(odd)
 
 
 def test_no_oblivious_or_transfer_figure_is_without_its_adaptive_one(record):

@@ -28,6 +28,18 @@ def wilson_interval(hits: int, count: int, z: float = 1.96) -> tuple[float, floa
     return min(share, max(0.0, middle - reach)), max(share, min(1.0, middle + reach))
 
 
+def mcnemar(lost: int, won: int) -> float:
+    """Return the two-sided p-value of McNemar's exact test (McNemar 1947).
+
+    Args:
+        lost: On how many images only the one of two was right.
+        won: On how many only the other was.
+    """
+    changed = lost + won
+    tail = sum(math.comb(changed, k) for k in range(min(lost, won) + 1))
+    return min(1.0, 2 * tail / 2**changed)
+
+
 def save_record(record: dict[str, Any], path: Path) -> None:
     """Write a record, atomically.
 

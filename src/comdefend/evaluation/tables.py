@@ -25,10 +25,6 @@ THREATS = {
     "query": "The attacker sees only what the whole pipeline answers, and no gradients.",
     "transfer": "The attack was made on another classifier and is tried on this one.",
 }
-_ADAPTIVE_NOTE = (
-    "In brackets: the number of images, where it is not the whole sample. Adaptive: for each image "
-    "the worst of all attacks within the bound, those through the pipeline ({names}) included."
-)
 # The bound that the field reports most, for headlines.
 _USUAL_NORM, _USUAL_EPS = "Linf", 8
 
@@ -315,7 +311,7 @@ def markdown_table(record: Record) -> str:
 
     Cells hold the figures that the table's heading names, as in ``31 % / 0 %``; one that stands on
     fewer images than the sample is followed by their number. A line below says which attacks the
-    adaptive figures stand for.
+    adaptive figures stand for, and on which images.
     """
     summary = summarize(record)
     sample = record["data"]["images"]
@@ -338,13 +334,8 @@ def markdown_table(record: Record) -> str:
             cells = [" / ".join(figure(share) for share in line.cells[index]) for index in family]
             lines.append(_markdown_row([_escape(line.defense), figure(line.clean, 1), *cells]))
         parts.append("\n".join(lines))
-    made = (
-        attack_name(row["attack"]) + (f"-{row['steps']}" if row["steps"] else "")
-        for row in record["rows"]
-        if row["threat"] == "adaptive"
-    )
-    if names := ", ".join(dict.fromkeys(made)):
-        parts.append(_ADAPTIVE_NOTE.format(names=names))
+    if note := adaptive_note(record):
+        parts.append(note)
     if corrupted := corruptions(record):
         found = next(iter(corrupted.values()))
         lines = [
@@ -355,6 +346,58 @@ def markdown_table(record: Record) -> str:
             lines.append(_markdown_row([_escape(name), *map(figure, shares.values())]))
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
+
+
+def adaptive_note(record: Record) -> str:
+    """Say what the adaptive figures of a record stand for; nothing where it has none."""
+    names: dict[bool, dict[str, None]] = {True: {}, False: {}}
+    for row in record["rows"]:
+        if row["threat"] == "adaptive":
+            steps = f"-{row['steps']}" if row["steps"] else ""
+            names[row["eps"] is not None][attack_name(row["attack"]) + steps] = None
+    bounded, unbounded = (", ".join(names[key]) for key in (True, False))
+    parts = []
+    if bounded:
+        parts.append(
+            "Adaptive, within a bound: for each image the worst of the attacks within it, those "
+            f"through the pipeline ({bounded}) included, those by query and those without a bound "
+            "not."
+        )
+    if unbounded:
+        parts.append(
+            "Adaptive, smallest found: the worst of the same attack on the classifier and through "
+            f"the pipeline ({unbounded})."
+        )
+    if not parts:
+        return ""
+    fewer, higher = _compared(record)
+    if fewer:
+        cells = f"{higher} of the cells" if higher else "no cell"
+        parts.append(
+            "The two figures of a cell may stand on different images, the adaptive one on the "
+            "first of the sample, so that it can look higher. On the images that both stand on it "
+            f"is higher in {cells}."
+        )
+    brackets = "In brackets: the number of images, where it is not the whole sample."
+    return " ".join([brackets, *parts])
+
+
+def _compared(record: Record) -> tuple[int, int]:
+    """Count cells whose two figures stand on different numbers of images, and the odd ones.
+
+    Those are the cells whose adaptive figure is the higher one on the images that both stand on.
+    """
+    fewer = higher = 0
+    for column in _columns(record["rows"]):
+        for name in defense_names(record):
+            rows = cell_rows(record, name, column)
+            found = [correct for correct in map(survivors, rows) if correct]
+            if len(found) == 2:
+                count = min(len(correct) for correct in found)
+                shown, adaptive = (correct[:count].count("1") for correct in found)
+                fewer += len(found[0]) != len(found[1])
+                higher += adaptive > shown
+    return fewer, higher
 
 
 def corruptions(record: Record) -> dict[str, dict[str, Share]]:
