@@ -142,10 +142,10 @@ def _figures(record: Record) -> list[_Figure]:
     found.append(
         (
             "What is kept of clean images",
-            "PSNR of what each defence makes of images that nobody attacked. A defence far right "
-            "of a line keeps details finer than that perturbation, and so what is to tell it from "
-            "them is not its size; one left of it takes more from a clean image than the attack "
-            "adds. Neither says whether an attack survives: the tables do.",
+            "PSNR of what each defence makes of images that nobody attacked. Right of a dashed "
+            "line a defence changes a clean image less than that perturbation does: what it keeps "
+            "is as fine as the attack or finer. Left of it, it takes more from a clean image than "
+            "the attack adds. Whether an attack survives, only the tables say.",
             figures.reconstruction(record),
         )
     )
