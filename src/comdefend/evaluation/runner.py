@@ -129,8 +129,8 @@ class _Evaluation:
                 # HopSkipJump walks along a boundary, which a random defence does not have.
                 walks = attack.attack == "hopskipjump" and subject.draws > 1
                 label = f"{name}: {_title(attack, eps)}, query"
-                step = self._not_walked if walks else self._query
-                yield label, partial(step, subject, attack, eps)
+                made = self._not_walked if walks else self._query
+                yield label, partial(made, subject, attack, eps)
             # From small bounds to large ones: what breaks within a small one is broken.
             for attack, eps in sorted(_each(plan.adaptive), key=lambda pair: pair[1] or 0):
                 label = f"{name}: {_title(attack, eps)}, adaptive"

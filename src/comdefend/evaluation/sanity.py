@@ -14,7 +14,7 @@ from torch import Tensor
 from comdefend.evaluation.record import wilson_interval
 
 # Mean and standard deviation that networks are most often trained with, by channels.
-_NORMALISATIONS = {
+_NORMALISATIONS: dict[int, dict[str, tuple[tuple[float, ...], tuple[float, ...]]]] = {
     3: {
         "ImageNet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
         "CIFAR-10": ((0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)),
