@@ -1,4 +1,7 @@
+import pickle
 import sys
+import warnings
+from collections import Counter
 
 import pytest
 import torch
@@ -59,11 +62,11 @@ def test_shipped_classifiers_by_name_and_by_file(fashion, tmp_path):
             torch.testing.assert_close(classifier(fashion.images[:3]), wanted)
 
 
-def test_the_robust_network_of_pyautoattack():
+def test_the_network_of_pyautoattack():
     classifier = open_classifier("pyautoattack:resnet18")
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     assert check_classifier(classifier, images, torch.tensor([0, 9])) == 10
-    # What adversarial training is for: nothing changes much within 1/255.
+    # Nothing changes much at random within 1/255.
     with torch.no_grad():
         near = (images + torch.rand(images.shape).sub(0.5).sign() / 255).clamp(0, 1)
         moved = (classifier(images).softmax(1) - classifier(near).softmax(1)).abs().max()
@@ -181,15 +184,20 @@ def test_checkpoints_that_hold_no_weights(own, tmp_path):
     torch.save(nn.Linear(2, 2), tmp_path / "pickled.pt")
     torch.save({"epoch": 3}, tmp_path / "epoch.pt")
     torch.save([torch.zeros(2)], tmp_path / "list.pt")
+    with (tmp_path / "protocol4.pt").open("wb") as file:
+        pickle.dump({"a": Counter()}, file, protocol=4)
     for name, message in {
+        "protocol4.pt": "without unpickling",
         "text.pt": "without unpickling",
         "pickled.pt": "without unpickling",
         "text.safetensors": "not a safetensors file",
         "epoch.pt": "holds no state dict",
         "list.pt": "holds no state dict",
     }.items():
-        with pytest.raises(WeightsError, match=message) as raised:
-            open_classifier("own_networks:net", tmp_path / name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises(WeightsError, match=message) as raised:
+                open_classifier("own_networks:net", tmp_path / name)
         assert "\n" not in str(raised.value)
 
 
@@ -232,7 +240,7 @@ def test_unknown_and_contradictory_requests(own, tmp_path):
 
 
 class Answers(nn.Module):
-    """Answers any images with what it was given."""
+    """Answers any images with what it was given, which changes with them a little."""
 
     def __init__(self, answer):
         super().__init__()
@@ -240,7 +248,46 @@ class Answers(nn.Module):
         self.eval()
 
     def forward(self, images):
-        return self.answer
+        if not isinstance(self.answer, torch.Tensor):
+            return self.answer
+        return self.answer[: len(images)] + 1e-6 * images.mean()
+
+
+class Broken(nn.Module):
+    """Raises for any images."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+        self.eval()
+
+    def forward(self, images):
+        raise self.error
+
+
+class Wrapped(nn.Module):
+    """Calls a classifier as a user's function may."""
+
+    def __init__(self, call):
+        super().__init__()
+        self.call = call
+        self.eval()
+
+    def forward(self, images):
+        return self.call(images)
+
+
+def test_a_classifier_without_a_gradient(fashion):
+    network = fashion.classifier
+    labels = torch.tensor([0])
+    for call in (
+        torch.no_grad()(network),
+        torch.inference_mode()(network),
+        lambda images: network(images.detach()),
+        lambda images: network((images * 255).round().int().float() / 255),
+    ):
+        with pytest.raises(InputError, match="passes no gradient to its images"):
+            check_classifier(Wrapped(call), fashion.images[:1], labels)
 
 
 def test_a_good_classifier_passes(fashion):
@@ -294,5 +341,9 @@ def test_a_classifier_that_is_not_ready(fashion):
     network.eval()
     with pytest.raises(InputError, match=r"cannot take images of shape \(1, 3, 8, 8\): Runtime"):
         check_classifier(network, torch.rand(1, 3, 8, 8), labels)
+    for error in (AssertionError("height"), ValueError("expected 224"), KeyError("x")):
+        with pytest.raises(InputError, match=f"28, 28\\): {type(error).__name__}: ") as raised:
+            check_classifier(Broken(error), fashion.images[:1], labels)
+        assert "\n" not in str(raised.value)
     with pytest.raises(InputError, match="there are none"):
         check_classifier(network, torch.rand(0, 1, 28, 28), labels[:0])

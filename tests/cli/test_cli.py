@@ -82,10 +82,16 @@ def test_purify_reports_and_skips(tmp_path):
         (["train", "rgb-12bpp", "-o", "run"], "set COMDEFEND_DATA to the folder"),
         (["train", "rgb-12bpp", "-o", "run", "--steps", "0"], "steps must be a positive number"),
         (["train", "rgb-12bpp", "-o", "run", "--data", "folder:no"], "no: no such folder"),
+        (
+            ["train-classifier", "cifar10-small", "-o", "run", "--purified", "nothere"],
+            "unknown weights 'nothere'",
+        ),
         (["train-classifier", "rgb-12bpp", "-o", "run"], "unknown recipe 'rgb-12bpp'"),
         ([*EVALUATE, "--attack", "magic"], "unknown attack 'magic'; known: fgsm"),
         ([*EVALUATE, "--attack", "bim:x"], "steps must be a number, as in bim:10"),
         ([*EVALUATE, "--eps", "0.5"], "eps must be whole numbers of 1/255"),
+        ([*EVALUATE, "--eps", "nan"], "eps must be whole numbers of 1/255, not nan"),
+        ([*EVALUATE, "--eps", "inf"], "eps must be whole numbers of 1/255, not inf"),
         ([*EVALUATE, "--mean", "a"], "mean: numbers divided by commas"),
         ([*EVALUATE, "--data", "folder:no"], "no: no such folder"),
         (["bench", "-o", "out", "-w", "rgb"], "unknown weights 'rgb'; known: gray-4bpp"),
@@ -132,6 +138,20 @@ def test_evaluate_measures_warns_and_goes_on(tmp_path):
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "cells").iterdir()}
     assert run(*arguments).returncode == 0
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "cells").iterdir()}
+
+
+def test_every_chosen_attack_is_made_adaptively(tmp_path, monkeypatch):
+    from comdefend.cli import evaluate
+
+    planned = []
+    monkeypatch.setattr(evaluate, "run_and_show", lambda plan, *rest: planned.append(plan))
+    chosen = ["fgsm", "pgd:40", "cw:3", "deepfool", "autoattack", "square"]
+    evaluate.evaluate("fashion-mnist-small", "mnist", tmp_path, attack=chosen, eps=[8])
+    (plan,) = planned
+    found = [(made.attack, made.eps, made.steps) for made in plan.adaptive]
+    assert found == [
+        ("pgd", (8,), 20), ("cw", (), 3), ("deepfool", (), None), ("autoattack", (8,), None)
+    ]  # fmt: skip
 
 
 def test_reproduce_lists_what_there_is():

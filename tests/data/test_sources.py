@@ -121,7 +121,7 @@ def test_bad_contents(tmp_path, pictures, monkeypatch):
     with pytest.raises(InputError, match="must have one size"):
         load_image_set(f"parquet:{file}", "train")
     write_parquet(file, [encoded(pictures[0])], ["cat"])
-    with pytest.raises(InputError, match="labels must be integers"):
+    with pytest.raises(InputError, match=r"train\.parquet: labels must be integers"):
         load_image_set(f"parquet:{file}", "train")
     monkeypatch.setenv("COMDEFEND_DATA", str(tmp_path))
     write_idx(tmp_path / "mnist", "train", pictures[..., 0], [1, 2, 3, 4])

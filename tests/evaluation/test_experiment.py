@@ -85,6 +85,14 @@ def test_rows_may_name_a_shipped_recipe():
         ({"oblivious": [{"attack": "fgsm"}]}, "'fgsm' needs eps"),
         ({"oblivious": [{"attack": "fgsm", "eps": [0]}]}, "eps must be above 0"),
         ({"oblivious": [{"attack": "fgsm", "eps": [0.5]}]}, "eps must be whole numbers of 1/255"),
+        (
+            {"oblivious": [{"attack": "fgsm", "eps": [float("nan")]}]},
+            "eps must be whole numbers of 1/255, not nan",
+        ),
+        (
+            {"oblivious": [{"attack": "fgsm", "eps": [float("inf")]}]},
+            "eps must be whole numbers of 1/255, not inf",
+        ),
         ({"oblivious": [{"attack": "fgsm", "eps": ["8"]}]}, "eps must be whole numbers of 1/255"),
         ({"query": [{"attack": "pgd", "eps": [8]}]}, "query: attacks must be without gradients"),
         ({"name": "../x"}, "name must be that of a folder"),

@@ -279,6 +279,7 @@ def figures_of(record):
         figures.accuracy_against_eps(record, "Linf", "pgd"),
         figures.accuracy_without_eps(record),
         figures.class_changes(record),
+        figures.reconstruction(record),
         figures.detection_roc(record),
     ]
 
@@ -306,7 +307,7 @@ def test_figures_are_equal_for_equal_records_and_leave_matplotlib_as_it_was():
 
 def test_nothing_to_show_gives_no_figure():
     bare = tiny_record(("none", "clean", None, None, "1101"))
-    assert figures_of(bare) == [None] * 5
+    assert figures_of(bare) == [None] * 6
     assert "<svg" not in render_report(bare)
 
 
@@ -317,12 +318,48 @@ def test_adaptive_panel_is_there_even_if_it_is_empty():
     assert ">not measured</text>" in svg
 
 
+def test_class_counts_are_those_of_the_images_attacked():
+    record = tiny_record(
+        ("none", "clean", None, None, "111111"),
+        ("none", "oblivious", "fgsm", 8, "110100"),
+        ("none", "adaptive", "pgd", 8, "1000"),
+        ("shield", "clean", None, None, "111101"),
+        ("shield", "oblivious", "fgsm", 8, "110100"),
+        ("shield", "adaptive", "pgd", 8, "1000"),
+        ("sieve", "clean", None, None, "111101"),
+        ("sieve", "oblivious", "fgsm", 8, "110100"),
+        ("sieve", "adaptive", "pgd", 8, "100"),
+    )
+    record |= {"labels": [0, 0, 0, 1, 1, 1]}
+    record["data"]["classes"] = ["cat", "dog"]
+    svg = figures.class_changes(record)
+    # Clean and oblivious share their labels; the adaptive attacks are on fewer images, and one
+    # of them on none of the dogs.
+    for label in ("cat (3)", "dog (3)", "dog (0–1)"):
+        assert f">{label}<" in svg
+    assert svg.count(">cat (3)<") == 2
+
+
+def test_reconstruction_stands_beside_the_size_of_perturbations():
+    record = sample_record(eps=(2, 4, 8))
+    record["defenses"][2]["psnr"] = 79.0
+    svg = figures.reconstruction(record)
+    for text in ("32.8", "79.0 →", "2/255", "8/255", "dashed: PSNR of the perturbations by FGSM"):
+        assert f">{text}<" in svg
+    # Neither a bound in between nor one that was not measured.
+    assert ">4/255<" not in svg
+    assert ">16/255<" not in svg
+    for row in record["rows"]:
+        row["perturbation_psnr"] = None
+    assert "dashed" not in figures.reconstruction(record)
+
+
 def test_report_has_its_parts_in_order_and_every_row(record):
     html = render_report(with_panels(record))
     page = Page(html)
     order = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
     assert order == ["summary", "checks", "figures", "panels", "detection", "rows", "method"]
-    assert page.count("svg") == 4
+    assert page.count("svg") == 5
     assert page.count("img") == 4
     every = html[html.index('id="rows"') : html.index('id="method"')]
     assert every.count("<tr>") == 1 + len(record["rows"])
@@ -422,7 +459,7 @@ def test_browser_shows_the_report_and_runs_nothing_in_it(tmp_path):
     page = Page(dom)
     assert re.search(r"<title>([^<]*)</title>", dom)[1] != "owned"
     assert page.count("script") == 0
-    assert page.count("svg") == 4
+    assert page.count("svg") == 5
     assert page.count("table") == 3
     assert HOSTILE in page.text
     pixels = np.asarray(Image.open(picture).convert("RGB"))

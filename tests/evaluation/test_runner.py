@@ -1,16 +1,18 @@
 import json
+import re
 
 import pytest
 import torch
 from PIL import Image
 
 from comdefend.attacks import perturb
-from comdefend.defense import load_defense
+from comdefend.defense import DefendedClassifier, load_defense
 from comdefend.demo.scenes import fashion_images
 from comdefend.errors import InputError
 from comdefend.evaluation import runner
 from comdefend.evaluation.experiment import build_experiment
 from comdefend.evaluation.record import load_record_file
+from comdefend.inference import Purified, apply
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
 from comdefend.nn.zoo import load_classifier, save_weights
@@ -181,3 +183,119 @@ def test_another_classifier_is_attacked_both_ways(place, tmp_path):
 def test_what_does_not_fit_is_one_line(place, tmp_path, change, message):
     with pytest.raises(InputError, match=message):
         runner.run_experiment(experiment(place, **change), tmp_path)
+
+
+NETWORKS = """
+from comdefend.classifiers import Normalized
+from comdefend.nn.zoo import load_classifier
+def plain(): return load_classifier("fashion-mnist-small")
+def twice(): return Normalized(plain(), [0.5], [0.5])
+def not_at_all(): return Normalized(plain(), [-1.0], [2.0])
+"""
+
+
+@pytest.mark.parametrize(
+    ("classifier", "mean", "message"),
+    [
+        ("plain", None, None),
+        ("plain", 0.5, "19 with mean and std undone; .*leave mean and std out"),
+        ("twice", None, r"with the normalisation for \[-1, 1\] undone; .*normalise images twice"),
+        ("not_at_all", None, "expect normalised images: give their mean and std"),
+    ],
+)
+def test_a_wrong_normalisation_is_found_out(
+    place, tmp_path, monkeypatch, classifier, mean, message
+):
+    (tmp_path / "range_networks.py").write_text(NETWORKS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = runner.run_experiment(
+        experiment(
+            place, classifier=f"range_networks:{classifier}", defenses=["none"], images=20,
+            oblivious=[{"attack": "fgsm", "eps": [8]}], query=[], corruptions=[], checks=0,
+            mean=mean and [mean], std=mean and [0.25],
+        ),
+        tmp_path / "run",
+    )  # fmt: skip
+    (check,) = (c for c in found["checks"] if "as it expects them" in c["name"])
+    assert check["passed"] is (message is None)
+    if message:
+        assert re.search(message, check["detail"])
+
+
+def test_a_purifier_does_nothing_twice(place, tmp_path, monkeypatch):
+    purified = []
+    forward = ComDefend.forward
+
+    def counted(self, images, *rest):
+        if torch.is_inference_mode_enabled():
+            purified.append(images.clone())
+        return forward(self, images, *rest)
+
+    monkeypatch.setattr(ComDefend, "forward", counted)
+    plan = experiment(
+        place, defenses=[str(place / "tiny.safetensors")], corruptions=[], checks=0, query=[],
+        oblivious=[{"attack": "fgsm", "eps": [2, 8]}], adaptive=[{"attack": "fgsm", "eps": [8]}],
+    )  # fmt: skip
+    kept = runner.run_experiment(plan, tmp_path / "kept")
+    whole = [images for images in purified if len(images) == 16]
+    # Clean, two bounds of FGSM and two of chance: for the rows, the PSNR, the code and detection.
+    assert len(whole) == 5
+    assert not any(a.equal(b) for i, a in enumerate(whole) for b in whole[:i])
+    monkeypatch.setattr(runner, "Purified", lambda: Purified(limit=0))
+    purified.clear()
+    anew = runner.run_experiment(plan, tmp_path / "anew")
+    assert sum(len(images) == 16 for images in purified) > 5
+    assert kept["defenses"] == anew["defenses"]
+    assert [r["correct"] for r in kept["rows"]] == [r["correct"] for r in anew["rows"]]
+
+
+def test_kept_images_are_judged_as_those_of_the_whole_pipeline(gray, fashion):
+    images, keeps = fashion.images[:50], Purified()
+    pipeline = DefendedClassifier(gray, fashion.classifier).eval()
+    for _ in range(2):
+        purified = keeps(gray, "gray", images, like=pipeline)
+        assert purified.equal(apply(gray, images))
+        logits = apply(fashion.classifier, purified, like=pipeline)
+        assert logits.equal(apply(pipeline, images))
+
+
+def test_kept_images_are_bounded_and_the_oldest_go_first():
+    torch.manual_seed(0)
+    images = torch.rand(3, 1, 1, 4, 4)
+    keeps, calls = Purified(limit=2 * images[0].nbytes), []
+
+    class Counting(torch.nn.Module):
+        def forward(self, images):
+            calls.append(images)
+            return images * 2
+
+    for index in (0, 1, 0, 2, 0, 1):
+        assert keeps(Counting(), "key", images[index]).equal(images[index] * 2)
+    # The first was asked for again before the third came, so the second had to go.
+    assert len(calls) == 4
+    keeps(Counting(), "another key", images[1])
+    assert len(calls) == 5
+    assert keeps.size == sum(kept.nbytes for kept in keeps.kept.values()) <= keeps.limit
+
+
+def test_one_image_is_too_few_for_detection_alone(place, tmp_path):
+    found = runner.run_experiment(
+        experiment(place, defenses=["none", "bits:3"], images=1, query=[]), tmp_path
+    )
+    assert found["defenses"][1]["detection"]["skipped"] == "1 of at least 4 images"
+    assert "not measured: 1 of at least 4 images" in (tmp_path / "report.html").read_text()
+
+
+def test_why_a_random_defence_has_no_figure_of_hopskipjump(place, tmp_path):
+    found = runner.run_experiment(
+        experiment(
+            place, defenses=["noise:0.05"], oblivious=[], corruptions=[], checks=0, images=4,
+            query=[{"attack": "hopskipjump", "eps": [8], "steps": 1}],
+        ),
+        tmp_path,
+    )  # fmt: skip
+    assert not rows(found, threat="query")
+    (check,) = (c for c in found["checks"] if c["passed"] is None)
+    assert check["name"] == "noise:0.05: hopskipjump 8/255, query"
+    assert "a random defence has none" in check["detail"]

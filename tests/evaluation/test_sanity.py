@@ -1,4 +1,14 @@
-from comdefend.evaluation.sanity import Left, check_attacks, check_clean, check_queries
+import pytest
+import torch
+
+from comdefend.evaluation.sanity import (
+    Left,
+    check_attacks,
+    check_clean,
+    check_queries,
+    check_range,
+    other_ranges,
+)
 
 SOUND = {
     "images": 32,
@@ -48,3 +58,28 @@ def test_guessing():
     assert check_clean(12, 100, 10)["passed"] is False
     assert check_clean(99, 100, 2)["passed"] is True
     assert check_clean(50, 100, 2)["passed"] is False
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_normalisations_are_undone_and_done(channels):
+    images = torch.rand(2, channels, 4, 4)
+    mean, std = [0.2] * channels, [0.3] * channels
+    (_, meaning, undone), *usual = other_ranges(images, mean, std)
+    torch.testing.assert_close((undone - 0.2) / 0.3, images)
+    assert "leave mean and std out" in meaning
+    assert all("undone" in what for what, _, _ in usual)
+    found = {what: changed for what, _, changed in other_ranges(images, None, None)}
+    torch.testing.assert_close(found["the normalisation for [-1, 1]"], images * 2 - 1)
+    torch.testing.assert_close(found["the normalisation for [-1, 1] undone"], images / 2 + 0.5)
+    # Of five channels nobody knows what is usual.
+    assert not list(other_ranges(torch.rand(2, 5, 4, 4), None, None))
+
+
+def test_another_range_must_be_clearly_better():
+    found = check_range(110, 200, [("a", "take a", 174), ("b", "take b", 120)])
+    assert found["passed"] is False
+    assert found["detail"] == "110 of 200 images are right as they are, 174 with a; take a"
+    found = check_range(110, 200, [("b", "take b", 120)])
+    assert found["passed"] is True
+    assert "take b" not in found["detail"]
+    assert check_range(110, 200, [])["passed"] is None

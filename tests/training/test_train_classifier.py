@@ -59,3 +59,14 @@ def test_too_few_images_are_refused(small_recipe, tmp_path):
     with pytest.raises(InputError, match="too few"):
         train_classifier(loaded, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_purifier_that_is_not_there_is_refused_at_once(small_recipe, tmp_path):
+    loaded = load_recipe(str(small_recipe), ClassifierRecipe, purifier="nothere", data="mnist")
+    # Before the data, which takes longer, and without a folder that refuses the corrected recipe.
+    with pytest.raises(InputError, match="unknown weights 'nothere'"):
+        train_classifier(loaded, tmp_path / "run")
+    loaded = load_recipe(str(small_recipe), ClassifierRecipe, purifier="rgb-12bpp")
+    with pytest.raises(InputError, match="rgb-12bpp takes 3 channels, the classifier 1"):
+        train_classifier(loaded, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

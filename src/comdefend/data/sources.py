@@ -217,7 +217,10 @@ def _from_parquet(files: list[Path], channels: int | None) -> ImageSet:
             raise InputError(f"{file}: needs columns 'image' and 'label', has {table.column_names}")
         for row, cell in enumerate(table.column(image_column)):
             images.append(_decode(cell.as_py(), f"{file}, row {row}", channels))
-        labels += table.column(label_column).to_pylist()
+        found = table.column(label_column).to_pylist()
+        if not all(isinstance(label, int) and label >= 0 for label in found):
+            raise InputError(f"{file}: labels must be integers from 0")
+        labels += found
     return _stack(images, labels, (), str(files[0].parent))
 
 
@@ -260,8 +263,6 @@ def _stack(
     array = np.stack(images)
     array = array[..., None] if array.ndim == 3 else array
     pixels = torch.from_numpy(array).permute(0, 3, 1, 2).contiguous()
-    if not all(isinstance(label, int) and label >= 0 for label in labels):
-        raise InputError(f"{where}: labels must be integers from 0")
     return ImageSet(pixels, torch.tensor(labels, dtype=torch.int64), classes)
 
 

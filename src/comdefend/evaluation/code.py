@@ -1,5 +1,7 @@
 """What happens inside a purifier: how far its logits lie from the threshold, which bits flip."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,10 @@ class _Logits(nn.Module):
 
 
 def code_statistics(
-    purifier: ComDefend, images: Tensor, changed: list[tuple[str, float, Tensor]]
+    purifier: ComDefend,
+    images: Tensor,
+    changed: list[tuple[str, float, Tensor]],
+    purify: Callable[[Tensor], Tensor] | None = None,
 ) -> dict[str, Any]:
     """Return the distribution of |z|, and what changes of the images do to the code.
 
@@ -32,6 +37,7 @@ def code_statistics(
         purifier: In evaluation mode.
         images: (N, C, H, W) in [0, 1].
         changed: Name, bound in units of 1/255, and changed versions of the first images.
+        purify: Images to what the purifier makes of them, where that may be known already.
 
     Returns:
         ``ones``: share of ones in the code. ``abs_z_mean`` and ``abs_z_quantiles``, for the
@@ -40,14 +46,15 @@ def code_statistics(
         squares); and how much of the images' change is in it (``kept``, the coefficient of its
         projection: 1 where nothing is lost, 0 where what comes out has nothing to do with it).
     """
+    purify = purify or partial(apply, purifier)
     logits = apply(_Logits(purifier), images)
     distance = logits.abs().flatten().numpy()
-    purified = apply(purifier, images)
+    purified = purify(images)
     flips = []
     for name, eps, others in changed:
         before = purified[: len(others)]
         flipped = (apply(_Logits(purifier), others) > 0) != (logits[: len(others)] > 0)
-        moved = apply(purifier, others) - before
+        moved = purify(others) - before
         given = others - images[: len(others)]
         flips.append(
             {

@@ -1,5 +1,6 @@
 """How well attacked images are told from clean ones by how far purification moves predictions."""
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ FALSE_POSITIVES = 0.05
 
 
 def detection_statistics(
-    classifier: nn.Module, purifier: nn.Module, images: Tensor, attacked: Tensor, seed: int
+    classifier: nn.Module, purify: Callable[[Tensor], Tensor], images: Tensor, attacked: Tensor
 ) -> dict[str, Any]:
     """Return what a detector does: its area under the ROC curve, and one threshold.
 
@@ -21,14 +22,12 @@ def detection_statistics(
 
     Args:
         classifier: Images in [0, 1] to logits.
-        purifier: Images to images.
+        purify: Images to images.
         images: (N, C, H, W) in [0, 1], clean.
-        attacked: The first M of them, attacked.
-        seed: Of what the purifier draws.
+        attacked: The first M of them, attacked; at least two.
     """
     clean_scores, attacked_scores = (
-        movement(apply(classifier, x), apply(classifier, apply(purifier, x, seed)))
-        for x in (images, attacked)
+        movement(apply(classifier, x), apply(classifier, purify(x))) for x in (images, attacked)
     )
     half = len(attacked) // 2
     threshold = detection_threshold(clean_scores[:half], FALSE_POSITIVES)

@@ -1,6 +1,7 @@
 """Experiments: everything that decides what an evaluation measures, as data."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,7 +59,8 @@ class AttackPlan:
             raise InputError(f"attack '{self.attack}' needs eps, in units of 1/255")
         for eps in self.eps:
             # Images are rounded to 8 bits: half a step would be rounded up or away.
-            if isinstance(eps, bool) or not isinstance(eps, int | float) or eps != int(eps):
+            number = isinstance(eps, int | float) and not isinstance(eps, bool)
+            if not number or not math.isfinite(eps) or eps != int(eps):
                 raise InputError(f"eps must be whole numbers of 1/255, not {eps!r}")
             if not 0 < eps <= 255:
                 raise InputError(f"eps must be above 0 and at most 255, not {eps!r}")

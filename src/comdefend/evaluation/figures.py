@@ -53,6 +53,9 @@ _SENSES = {
     "transfer": "made on another classifier",
 }
 _MOST_CLASSES = 24
+# Bounds whose perturbations a figure shows the size of.
+_PERTURBATIONS = (2, 8, 16)
+_MOST_PSNR = 50.0
 _LONGEST_NAME = 26
 
 
@@ -161,16 +164,73 @@ def class_changes(record: Record) -> str | None:
     if not classes:
         return None
     if len(classes) > _MOST_CLASSES:
-        classes.sort(key=lambda label: -max(abs(row.get(label, 0)) for row in changes[0]))
+        classes.sort(key=lambda label: -max(abs(row.get(label, (0, 0))[0]) for row in changes[0]))
         classes = sorted(classes[:_MOST_CLASSES])
     known = record.get("data", {}).get("classes") or []
-    names = {
-        label: f"{_short(str(known[label] if label < len(known) else label))} "
-        f"({labels.count(label)})"
-        for label in classes
-    }
+    names = {label: _short(str(known[label] if label < len(known) else label)) for label in classes}
+    # Adaptive attacks are often made on fewer images, and not on as many for every defence.
+    labelled = [
+        {label: f"{name} ({_span(case, label)})" for label, name in names.items()}
+        for case in changes
+    ]
     with drawing("classes"):
-        return _draw_heat_maps(defended, names, [title for title, _ in cases], changes)
+        return _draw_heat_maps(defended, labelled, [title for title, _ in cases], changes)
+
+
+def reconstruction(record: Record) -> str | None:
+    """Draw how faithfully each defence passes clean images on, as PSNR.
+
+    Lines stand at the PSNR of perturbations: beyond one of them a defence changes clean images
+    less than that perturbation does.
+    """
+    found = [(d["name"], d["psnr"]) for d in record.get("defenses", []) if d.get("psnr")]
+    if not found:
+        return None
+    attack, marks = perturbation_sizes(record)
+    with drawing("reconstruction"):
+        figure, (panel,) = panels(1, 1, (6.6, 1.1 + 0.25 * len(found)))
+        sizes = [*(psnr for _, psnr in found), *marks.values()]
+        # What leaves clean images all but alone would press the others together.
+        low, high = max(0.0, min(sizes) - 4), min(_MOST_PSNR, max(sizes) + 4)
+        for y, (name, psnr) in enumerate(found):
+            style, x = _line_style(record, name), min(psnr, high)
+            panel.plot([low, x], [y, y], color=style["color"], linewidth=1.2, alpha=0.35)
+            panel.plot(
+                x, y, marker=style["marker"], markersize=6.5, color=style["color"],
+                markeredgecolor="white", clip_on=False, zorder=4,
+            )  # fmt: skip
+            panel.annotate(
+                f"{psnr:.1f}" + (" →" if psnr > high else ""), (x, y), xytext=(7, 0),
+                textcoords="offset points", va="center", fontsize=8, zorder=3,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
+            )  # fmt: skip
+        for eps, psnr in marks.items():
+            panel.axvline(psnr, color=INK, linewidth=1, linestyle=(0, (3, 2)), zorder=2)
+            panel.text(
+                psnr, len(found) - 0.1, f"{eps:g}/255", ha="center", va="center", fontsize=8,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+            )  # fmt: skip
+        panel.set(xlim=(low, high), ylim=(len(found) + (0.4 if marks else -0.5), -0.6))
+        panel.set_yticks(range(len(found)), [_short(name) for name, _ in found], color=INK)
+        panel.grid(visible=False, axis="y")
+        panel.set_xlabel("PSNR to the clean images, in dB")
+        lines = f"dashed: PSNR of the perturbations by {attack_name(attack)}" if attack else ""
+        add_title(panel, "Purified clean images", lines)
+        return svg(figure, "PSNR of purified clean images beside that of perturbations")
+
+
+def perturbation_sizes(record: Record) -> tuple[str | None, dict[float, float]]:
+    """Return an attack in L∞ and the PSNR of its perturbations by eps.
+
+    Of those on the bare classifier the one with most of the usual bounds, the first of equals.
+    """
+    sizes: dict[str, dict[float, float]] = {}
+    for row in select(record, UNDEFENDED, "oblivious"):
+        size = row.get("perturbation_psnr")
+        if row["eps"] in _PERTURBATIONS and row["norm"] == "Linf" and size is not None:
+            sizes.setdefault(row["attack"], {})[row["eps"]] = size
+    attack = max(sizes, key=lambda name: len(sizes[name]), default=None)
+    return attack, sizes.get(attack or "", {})
 
 
 def detection_roc(record: Record) -> str | None:
@@ -326,38 +386,50 @@ def _draw_bars(
 
 def _class_changes(
     before: Sequence[Row], after: Sequence[Row], labels: Sequence[int]
-) -> dict[int, float]:
-    """Points that each class gains, over the images that both were measured on."""
+) -> dict[int, tuple[float, int]]:
+    """Points that each class gains, and the number of images that both were measured on."""
     old, new = survivors(before), survivors(after)
     if old is None or new is None:
         return {}
     gains: dict[int, list[int]] = {}
     for label, was, is_now in zip(labels, old, new, strict=False):
         gains.setdefault(label, []).append(int(is_now) - int(was))
-    return {label: 100 * sum(found) / len(found) for label, found in gains.items()}
+    return {label: (100 * sum(found) / len(found), len(found)) for label, found in gains.items()}
+
+
+def _span(rows: Sequence[dict[int, tuple[float, int]]], label: int) -> str:
+    """On how many images of a class the rows of a panel rest: fewest to most."""
+    counts = {row.get(label, (0.0, 0))[1] for row in rows if row} or {0}
+    return "–".join(str(count) for count in sorted({min(counts), max(counts)}))
 
 
 def _draw_heat_maps(
     names: Sequence[str],
-    classes: dict[int, str],
+    classes: Sequence[dict[int, str]],
     cases: Sequence[tuple[str, str]],
-    changes: Sequence[Sequence[dict[int, float]]],
+    changes: Sequence[Sequence[dict[int, tuple[float, int]]]],
 ) -> str:
     """One map a case below the other: a row a defence, a column a class."""
     matplotlib = require("matplotlib", "evaluate")
     patches = require("matplotlib.patches", "evaluate")
     colors = matplotlib.colormaps["PuOr"]
-    most = max(10.0, *(abs(v) for panel in changes for row in panel for v in row.values()))
-    label_all = len(names) > 5
-    slanted = 0.12 + 0.06 * max(map(len, classes.values()))
-    height = 0.62 + 0.27 * len(names) + (slanted if label_all else slanted / len(cases))
-    width = 1.3 + 0.05 * max(len(_short(name)) for name in names) + 0.56 * max(4, len(classes))
+    most = max(10.0, *(abs(v) for panel in changes for row in panel for v, _ in row.values()))
+    # Panels that agree in their classes share the labels below the last of them.
+    labelled = [
+        len(names) > 5 or index == len(cases) - 1 or found != classes[index + 1]
+        for index, found in enumerate(classes)
+    ]
+    slanted = 0.12 + 0.06 * max(len(name) for found in classes for name in found.values())
+    height = 0.62 + 0.27 * len(names) + slanted * sum(labelled) / len(cases)
+    width = 1.3 + 0.05 * max(len(_short(name)) for name in names) + 0.56 * max(4, len(classes[0]))
     figure, axes = panels(len(cases), 1, (width, height))
-    for panel, (title, sense), rows in zip(axes, cases, changes, strict=True):
+    for panel, (title, sense), rows, found, shown in zip(
+        axes, cases, changes, classes, labelled, strict=True
+    ):
         add_title(panel, title, sense)
         for y, row in enumerate(rows):
-            for x, label in enumerate(classes):
-                value = row.get(label)
+            for x, label in enumerate(found):
+                value, _ = row.get(label, (None, 0))
                 shade = (0.95, 0.95, 0.94) if value is None else colors(0.5 + 0.5 * value / most)
                 box = patches.Rectangle(
                     (x - 0.5, y - 0.5), 1, 1, facecolor=shade, edgecolor="white", linewidth=1.5
@@ -367,11 +439,10 @@ def _draw_heat_maps(
                 text = "–" if value is None else _signed(value)
                 color = "white" if dark else INK
                 panel.text(x, y, text, ha="center", va="center", fontsize=8, color=color)
-        panel.set(xlim=(-0.5, len(classes) - 0.5), ylim=(len(names) - 0.5, -0.5))
+        panel.set(xlim=(-0.5, len(found) - 0.5), ylim=(len(names) - 0.5, -0.5))
         panel.set_yticks(range(len(names)), [_short(name) for name in names], color=INK)
-        labelled = label_all or panel is axes[-1]
-        labels = list(classes.values()) if labelled else [""] * len(classes)
-        panel.set_xticks(range(len(classes)), labels)
+        labels = list(found.values()) if shown else [""] * len(found)
+        panel.set_xticks(range(len(found)), labels)
         panel.tick_params(axis="x", labelrotation=40, labelcolor=INK, pad=1)
         for text in panel.get_xticklabels():
             text.set(ha="right", rotation_mode="anchor")

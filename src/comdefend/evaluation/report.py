@@ -139,6 +139,16 @@ def _figures(record: Record) -> list[_Figure]:
             figures.class_changes(record),
         )
     )
+    found.append(
+        (
+            "What is kept of clean images",
+            "PSNR of what each defence makes of images that nobody attacked. Right of a dashed "
+            "line a defence changes a clean image less than that perturbation does: what it keeps "
+            "is as fine as the attack or finer. Left of it, it takes more from a clean image than "
+            "the attack adds. Whether an attack survives, only the tables say.",
+            figures.reconstruction(record),
+        )
+    )
     return [_Figure(title, caption, Markup(svg)) for title, caption, svg in found if svg]
 
 

@@ -22,10 +22,18 @@ from comdefend.evaluation.detection import detection_statistics
 from comdefend.evaluation.experiment import AttackPlan, Experiment
 from comdefend.evaluation.panels import choose, make_panels
 from comdefend.evaluation.report import write_report
-from comdefend.evaluation.sanity import Left, check_attacks, check_clean, check_queries
+from comdefend.evaluation.sanity import (
+    Left,
+    check,
+    check_attacks,
+    check_clean,
+    check_queries,
+    check_range,
+    other_ranges,
+)
 from comdefend.evaluation.subjects import Subject, Subjects
 from comdefend.evaluation.tables import markdown_table
-from comdefend.inference import apply, device_of, images_at_once
+from comdefend.inference import Purified, apply, device_of, images_at_once
 from comdefend.nn.purifier import ComDefend
 from comdefend.provenance import commit
 from comdefend.store import Store
@@ -33,6 +41,8 @@ from comdefend.training.measure import peak_signal_noise_ratio, round_to_8_bits
 
 # Bound that detection and the sanity checks take, or the nearest one that the experiment has.
 USUAL_EPS = 8
+# Images that detection needs: half of them set the threshold, and two make no share of the others.
+_DETECTED = 4
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, the number of finished steps and that of all steps.
@@ -91,6 +101,7 @@ class _Evaluation:
         self.images = self.data.images.float() / 255
         self.labels = self.data.labels
         self.data_key = self.data.fingerprint()
+        self.purified = Purified()
         self.rows: list[dict[str, Any]] = []
         self.checks: list[dict[str, Any]] = []
         self.about: list[dict[str, Any]] = []
@@ -116,9 +127,10 @@ class _Evaluation:
                     yield f"{label}, transfer", step
             for attack, eps in _each(plan.query):
                 # HopSkipJump walks along a boundary, which a random defence does not have.
-                if subject.draws == 1 or attack.attack != "hopskipjump":
-                    label = f"{name}: {_title(attack, eps)}, query"
-                    yield label, partial(self._query, subject, attack, eps)
+                walks = attack.attack == "hopskipjump" and subject.draws > 1
+                label = f"{name}: {_title(attack, eps)}, query"
+                made = self._not_walked if walks else self._query
+                yield label, partial(made, subject, attack, eps)
             # From small bounds to large ones: what breaks within a small one is broken.
             for attack, eps in sorted(_each(plan.adaptive), key=lambda pair: pair[1] or 0):
                 label = f"{name}: {_title(attack, eps)}, adaptive"
@@ -201,7 +213,7 @@ class _Evaluation:
                     "data": self.data_key,
                     "seed": self.experiment.seed,
                 },
-                lambda: {"psnr": self._psnr(purifier)},
+                lambda: {"psnr": self._psnr(subject)},
             )["psnr"]
         if isinstance(purifier, ComDefend):
             about["bpp"] = purifier.config.bpp
@@ -209,6 +221,26 @@ class _Evaluation:
         self.about.append(about)
         hits = row["correct"].count("1")
         self._check(subject, check_clean(hits, row["images"], self.data.class_count))
+        if purifier is None:
+            self._check(subject, check_range(hits, row["images"], self._in_other_ranges(subject)))
+
+    def _in_other_ranges(self, subject: Subject) -> list[tuple[str, str, int]]:
+        own = subject.classifier_key == self.main[1]
+        mean, std = (self.experiment.mean, self.experiment.std) if own else (None, None)
+
+        def measure() -> dict[str, Any]:
+            found = []
+            for what, meaning, images in other_ranges(self.images, mean, std):
+                try:
+                    logits = apply(subject.classifier, images)
+                # It may refuse images in another range, which then is not the one it expects.
+                except Exception:
+                    continue
+                found.append((what, meaning, int((logits.argmax(1) == self.labels).sum())))
+            return {"found": found}
+
+        key = {"what": "ranges", "of": subject.key, "data": self.data_key, "mean": mean, "std": std}
+        return [tuple(other) for other in self.store.result(key, measure)["found"]]
 
     def _oblivious(
         self, subject: Subject, plan: AttackPlan, eps: float | None, transfer: bool
@@ -255,6 +287,10 @@ class _Evaluation:
             return {"correct": _bits(self._attack_standing(subject, standing, plan, eps))}
 
         self._row(subject, "query", plan, eps, measure, "")
+
+    def _not_walked(self, subject: Subject, plan: AttackPlan, eps: float | None) -> None:
+        why = "not measured: it walks along a boundary, and a random defence has none"
+        self._check(subject, check(f"{_title(plan, eps)}, query", None, why))
 
     def _attack_standing(
         self, subject: Subject, standing: Tensor, plan: AttackPlan, eps: float | None
@@ -322,7 +358,11 @@ class _Evaluation:
     def _verdicts(self, subject: Subject, images: Tensor, indices: Tensor) -> Tensor:
         # Not the seed of the attack, which would otherwise know what is drawn here.
         seed = self.experiment.seed + 1
-        if subject.draws == 1:
+        if subject.purifier is not None and not is_random(subject.purifier):
+            pipeline = subject.pipeline()
+            purified = self.purified(subject.purifier, subject.key, images, pipeline)
+            logits = apply(subject.classifier, purified, seed, pipeline)
+        elif subject.draws == 1:
             logits = apply(subject.pipeline(), images, seed)
         else:
             # Always the whole sample, so that an image meets the same draws in every verdict, and
@@ -335,8 +375,14 @@ class _Evaluation:
     def _judged(self, subject: Subject, images: Tensor) -> dict[str, Any]:
         return {"correct": _bits(self._verdicts(subject, images, torch.arange(len(images))))}
 
-    def _psnr(self, purifier: nn.Module) -> float:
-        purified = round_to_8_bits(apply(purifier, self.images, self.experiment.seed))
+    def _purify(self, subject: Subject, images: Tensor) -> Tensor:
+        assert subject.purifier is not None
+        if is_random(subject.purifier):
+            return apply(subject.purifier, images, self.experiment.seed)
+        return self.purified(subject.purifier, subject.key, images)
+
+    def _psnr(self, subject: Subject) -> float:
+        purified = round_to_8_bits(self._purify(subject, self.images))
         return peak_signal_noise_ratio(purified, self.images).item()
 
     def _code(self, subject: Subject, purifier: ComDefend) -> dict[str, Any]:
@@ -351,7 +397,8 @@ class _Evaluation:
                 found = round_to_8_bits(self._attacked(source, attack, eps))
                 changed.append((attack.attack, eps, found))
                 changed.append(("random", eps, random_signs(self.images[: len(found)], eps, seed)))
-            return code_statistics(purifier, self.images, changed)
+            purify = None if is_random(purifier) else partial(self._purify, subject)
+            return code_statistics(purifier, self.images, changed, purify)
 
         key = {
             "what": "code, kept", "of": subject.key, "data": self.data_key, "seed": seed,
@@ -361,17 +408,23 @@ class _Evaluation:
 
     def _detection(self, subject: Subject) -> None:
         usual = _usual(self.experiment.oblivious)
-        assert subject.purifier is not None
         if usual is None:
             return
-        purifier, (attack, eps), seed = subject.purifier, usual, self.experiment.seed
+        (attack, eps), seed = usual, self.experiment.seed
+        if (count := attack.images or len(self.images)) < _DETECTED:
+            self._about(subject)["detection"] = {
+                "attack": attack.attack,
+                "eps": eps,
+                "threat": "oblivious",
+                "skipped": f"{count} of at least {_DETECTED} images",
+            }
+            return
 
         def measure() -> dict[str, Any]:
             source = (subject.classifier, subject.classifier_key)
             found = round_to_8_bits(self._attacked(source, attack, eps))
-            statistics = detection_statistics(
-                subject.classifier, purifier, self.images, found, seed
-            )
+            purify = partial(self._purify, subject)
+            statistics = detection_statistics(subject.classifier, purify, self.images, found)
             return {"attack": attack.attack, "eps": eps, "threat": "oblivious", **statistics}
 
         key = {

@@ -4,11 +4,28 @@ After Carlini et al. 2019, "On Evaluating Adversarial Robustness", Section 5. A 
 says that an attack is too weak to be believed, and goes into the record as it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from comdefend.evaluation.record import wilson_interval
+
+# Mean and standard deviation that networks are most often trained with, by channels.
+_NORMALISATIONS: dict[int, dict[str, tuple[tuple[float, ...], tuple[float, ...]]]] = {
+    3: {
+        "ImageNet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        "CIFAR-10": ((0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)),
+        "[-1, 1]": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    },
+    1: {
+        "MNIST": ((0.1307,), (0.3081,)),
+        "Fashion-MNIST": ((0.286,), (0.353,)),
+        "[-1, 1]": ((0.5,), (0.5,)),
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -94,6 +111,54 @@ def check_clean(hits: int, images: int, classes: int) -> dict[str, Any]:
         passed,
         f"{hits} of {images} images, {classes} classes{hint}",
     )
+
+
+def other_ranges(
+    images: Tensor, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> Iterator[tuple[str, str, Tensor]]:
+    """Yield images as a classifier would want them that is not given what it expects.
+
+    Args:
+        images: (N, C, H, W) in [0, 1].
+        mean, std: By which the user has them normalised, if at all.
+
+    Yields:
+        What was done to the images, what it means if they are now classified better, the images.
+    """
+
+    def channels(values: Sequence[float]) -> Tensor:
+        return torch.tensor(values).view(1, -1, 1, 1)
+
+    if mean is not None and std is not None:
+        advice = "the classifier seems to normalise images itself: leave mean and std out"
+        yield "mean and std undone", advice, images * channels(std) + channels(mean)
+    for name, usual in _NORMALISATIONS.get(images.shape[1], {}).items():
+        average, spread = map(channels, usual)
+        advice = "the classifier seems to normalise images twice"
+        yield f"the normalisation for {name} undone", advice, images * spread + average
+        if mean is None:
+            advice = "the classifier seems to expect normalised images: give their mean and std"
+            yield f"the normalisation for {name}", advice, (images - average) / spread
+
+
+def check_range(hits: int, images: int, others: Sequence[tuple[str, str, int]]) -> dict[str, Any]:
+    """Return whether a classifier does best on images as it is given them.
+
+    One that sees them normalised twice, or not at all, may still do better than to guess.
+
+    Args:
+        hits: How many images are classified rightly.
+        images: Number of images.
+        others: For each of `other_ranges` what was done, what that means, and the images that are
+            then classified rightly.
+    """
+    name = "the classifier is given images as it expects them"
+    if not others:
+        return check(name, None, "it takes images in no other range")
+    what, advice, most = max(others, key=lambda other: other[2])
+    passed = wilson_interval(most, images)[0] <= wilson_interval(hits, images)[1]
+    detail = f"{hits} of {images} images are right as they are, {most} with {what}"
+    return check(name, passed, detail if passed else f"{detail}; {advice}")
 
 
 def check(name: str, passed: bool | None, detail: str) -> dict[str, Any]:

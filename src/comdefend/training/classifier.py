@@ -16,6 +16,7 @@ from comdefend.data.sources import batches
 from comdefend.errors import InputError
 from comdefend.inference import apply, device_of, fingerprint
 from comdefend.nn.classifier import ClassifierConfig, SmallClassifier
+from comdefend.nn.purifier import ComDefend
 from comdefend.nn.zoo import load, load_classifier, save_weights
 from comdefend.store import Store
 from comdefend.training.batches import EpochSampler, augment, step_generator
@@ -87,11 +88,19 @@ def train_classifier(recipe: ClassifierRecipe, output: Path, precision: Precisio
         The weight file. Floats are stored in 16 bits; the record's accuracy is of the stored ones.
 
     Raises:
-        InputError: The folder holds a run of another recipe, or the data is too small.
+        InputError: The folder holds a run of another recipe, the data is too small, or the
+            purifier is unknown or takes other channels.
         DataMissingError: The data is not there.
     """
     low = lightning_precision(precision) == "bf16-mixed"
-    data = load_image_set(recipe.data, "train", recipe.network.channels)
+    purifier = load(recipe.purifier) if recipe.purifier else None
+    channels = recipe.network.channels
+    if purifier is not None and purifier.config.channels != channels:
+        raise InputError(
+            f"{recipe.purifier} takes {purifier.config.channels} channels, the classifier "
+            f"{channels}"
+        )
+    data = load_image_set(recipe.data, "train", channels)
     if recipe.complement and data.class_count < 3:
         raise InputError("complement: needs three classes, so that two are wrong")
     if len(data) < recipe.validation + recipe.batch:
@@ -103,8 +112,8 @@ def train_classifier(recipe: ClassifierRecipe, output: Path, precision: Precisio
     open_run(output, recipe)
     store = Store(output / "purified", {"torch": torch.__version__})
     original = data
-    if recipe.purifier:
-        data = _purified(data, recipe.purifier, store, low)
+    if purifier is not None:
+        data = _purified(data, purifier, store, low)
     validation, training = data.hold_out(recipe.validation, recipe.seed)
     network = dataclasses.replace(
         recipe.network,
@@ -130,22 +139,22 @@ def train_classifier(recipe: ClassifierRecipe, output: Path, precision: Precisio
     save_weights(weights, module.network, {}, half=True)
     stored = load_classifier(str(weights))
     held_out, _ = original.hold_out(recipe.validation, recipe.seed)
-    test, split = measured_images(recipe.data, recipe.network.channels, held_out)
+    test, split = measured_images(recipe.data, channels, held_out)
     record = classifier_record(stored, recipe, test, split, run_facts(training.images, trainer))
-    if recipe.purifier:
-        purified = _purified(test, recipe.purifier, store, low=False)
+    if purifier is not None:
+        purified = _purified(test, purifier, store, low=False)
         record["purified_accuracy"] = measure_accuracy(stored, purified)
     save_weights(weights, stored, record, half=True)
     atomic_write(output / "classifier.md", classifier_card(record).encode())
     return weights
 
 
-def _purified(data: ImageSet, weights: str, store: Store, low: bool) -> ImageSet:
+def _purified(data: ImageSet, purifier: ComDefend, store: Store, low: bool) -> ImageSet:
     """Return the purified images, as 8-bit files would hold them; made once, in parts.
 
     In bf16 if ``low``: good enough to train on, and in half the time.
     """
-    purifier = load(weights).to("cuda" if torch.cuda.is_available() else "cpu")
+    purifier = purifier.to("cuda" if torch.cuda.is_available() else "cpu")
     key = {"of": fingerprint(purifier), "data": data.fingerprint(), "low": low}
     in_low = torch.autocast(device_of(purifier).type, torch.bfloat16, enabled=low)
     parts = list(batches(len(data), 1000))
