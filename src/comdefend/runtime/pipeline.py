@@ -125,7 +125,8 @@ class _Pipeline:
     def __init__(self, channels: int, window: int) -> None:
         threads = min(_THREADS, os.cpu_count() or 1)
         self._channels = channels
-        self._window = window
+        # With a larger one, images that wait for their like could fill the room and wait forever.
+        self._window = min(window, _IN_FLIGHT)
         self._readers = ThreadPoolExecutor(1 + threads, "comdefend-read")
         self._writers = ThreadPoolExecutor(threads, "comdefend-write")
         self._room = _Room(_IN_FLIGHT)
