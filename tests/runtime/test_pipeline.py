@@ -180,7 +180,8 @@ def test_ctrl_c_leaves_nothing_half_written_and_the_next_run_goes_on(tmp_path, t
     process.send_signal(signal.SIGINT)
     before = time.monotonic()
     _, errors = process.communicate()
-    assert time.monotonic() - before < 10
+    # Most of it is Python itself, ending on a busy machine.
+    assert time.monotonic() - before < 30
     assert process.returncode == 130
     assert errors.strip().endswith("go on from here when called again")
     left = sorted(p.name for p in (tmp_path / "out").iterdir())
