@@ -217,6 +217,7 @@ def measured(source, target, weights):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_panorama_of_100_megapixels_needs_less_than_1_5_gib(tmp_path, tiny, chelsea):
     save_weights(tmp_path / "tiny.safetensors", tiny, {})
     chelsea.resize((20_000, 5000)).save(tmp_path / "panorama.jpg")
@@ -230,6 +231,7 @@ def test_a_panorama_of_100_megapixels_needs_less_than_1_5_gib(tmp_path, tiny, ch
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_thousand_images_in_order_and_in_bounded_memory(tmp_path, tiny):
     save_weights(tmp_path / "tiny.safetensors", tiny, {})
     folder = make_images(tmp_path / "in", 1000, [(300, 400), (200, 200), (600, 400)])
