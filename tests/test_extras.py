@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from comdefend import extras
 from comdefend.errors import ExtraMissingError
@@ -30,10 +31,12 @@ main()
         ("foolbox", ["demo", "-o", "out"], "'comdefend[demo]'"),
         ("lightning", ["train", "rgb-12bpp", "-o", "out"], "'comdefend[train]'"),
         ("openvino", ["export", "out/x.xml"], "'comdefend[runtime]'"),
+        ("openvino", ["purify", ".", "out", "--engine", "openvino"], "openvino is not installed"),
         ("torchmetrics", ["train-classifier", "cifar10-small", "-o", "out"], "torchmetrics is not"),
     ],
 )
 def test_a_missing_extra_is_one_line(tmp_path, blocked, arguments, message):
+    Image.new("RGB", (4, 4)).save(tmp_path / "image.png")
     script = WITHOUT.format(blocked=[blocked], arguments=arguments)
     out = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path

@@ -12,10 +12,10 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from comdefend.defense import DefendedClassifier
     from comdefend.errors import ComdefendError
-    from comdefend.images.purify import purify_files
     from comdefend.nn.config import PurifierConfig
     from comdefend.nn.purifier import ComDefend
     from comdefend.nn.zoo import classifier_weights, load, load_classifier, load_record, weights
+    from comdefend.runtime.purify import purify_files
 
 _HOMES = {
     "ComDefend": "comdefend.nn.purifier",
@@ -26,7 +26,7 @@ _HOMES = {
     "load": "comdefend.nn.zoo",
     "load_classifier": "comdefend.nn.zoo",
     "load_record": "comdefend.nn.zoo",
-    "purify_files": "comdefend.images.purify",
+    "purify_files": "comdefend.runtime.purify",
     "weights": "comdefend.nn.zoo",
 }
 

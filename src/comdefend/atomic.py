@@ -2,7 +2,10 @@
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from comdefend.errors import OutputError
 
@@ -24,8 +27,19 @@ def make_folder(path: Path) -> None:
 def atomic_write(path: Path, data: bytes) -> None:
     """Write a file whole or not at all, and make its folder where needed.
 
+    Raises:
+        OutputError: The folder or the file cannot be written.
+    """
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that appears whole or not at all, and make its folder where needed.
+
     The bytes go to a temporary file in the same folder and to the disk; the file then takes the
-    place of ``path``.
+    place of ``path``. Where the block raises, nothing remains.
 
     Raises:
         OutputError: The folder or the file cannot be written.
@@ -34,11 +48,14 @@ def atomic_write(path: Path, data: bytes) -> None:
     temporary = path.parent / f".comdefend-{secrets.token_hex(8)}"
     try:
         with temporary.open("xb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
+        # Only the system numbers its errors; others of the block are not the disk's.
+        if error.errno is None:
+            raise
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from PIL import Image
 
 import comdefend
 from comdefend.demo.scenes import fashion_images
+from comdefend.runtime import ENGINES
 
 EVALUATE = ["evaluate", "fashion-mnist-small", "--data", "folder:.", "--output", "out"]
 
@@ -40,6 +41,11 @@ def test_help_names_every_command_with_an_example():
         assert "Example" in text
 
 
+def test_purify_names_every_engine():
+    text = run("purify", "--help").stdout
+    assert all(name in text for name in ENGINES)
+
+
 def test_version_and_quick_import():
     assert run("--version").stdout.strip() == f"comdefend {comdefend.__version__}"
     code = "import sys, comdefend; sys.exit('torch' in sys.modules)"
@@ -53,12 +59,17 @@ def test_purify_reports_and_skips(tmp_path):
     folder.mkdir()
     Image.effect_noise((8, 8), 50).convert("RGB").save(folder / "good.png")
     (folder / "bad.jpg").write_bytes(b"nonsense")
+    Image.new("1", (20_000, 10_000)).save(folder / "bomb.png")
     first = run("purify", folder, tmp_path / "out")
     assert first.returncode == 1
-    assert first.stdout.strip() == "1 purified, 1 failed"
-    assert len(first.stderr.strip().splitlines()) == 1
-    assert first.stderr.startswith(f"failed: {folder / 'bad.jpg'}: is not an image")
+    assert first.stdout.strip() == "1 purified, 2 failed"
+    bad, bomb = first.stderr.strip().splitlines()
+    assert bad.startswith(f"failed: {folder / 'bad.jpg'}: is not an image")
+    assert bomb == (
+        f"failed: {folder / 'bomb.png'}: has too many pixels, and may be a decompression bomb"
+    )
     (folder / "bad.jpg").unlink()
+    (folder / "bomb.png").unlink()
     second = run("purify", folder, tmp_path / "out")
     assert second.returncode == 0
     assert second.stdout.strip() == "0 purified, 1 already there (--overwrite redoes them)"
@@ -73,6 +84,11 @@ def test_purify_reports_and_skips(tmp_path):
         (["purify", "nowhere", "out"], "nowhere: no such file or folder"),
         (["purify", ".", "out", "--weights", "rgb"], "unknown weights 'rgb'; known: gray-4bpp"),
         (["purify", ".", "out", "--device", "tpu"], "unknown device 'tpu'"),
+        (["purify", ".", "out", "--engine", "tpu"], "unknown engine 'tpu'; known: auto, torch"),
+        (
+            ["purify", ".", "out", "--engine", "onnxruntime", "--precision", "bfloat16"],
+            "precision of onnxruntime: auto, float32, not 'bfloat16'",
+        ),
         (["export", "out.tflite"], "out.tflite: must end in .onnx, .xml, .pt2"),
         (["export", "out.pt2", "--part", "half"], "part must be one of purifier, encoder"),
         (["train", "rgb", "-o", "run"], "unknown recipe 'rgb'; shipped: cifar10-hgd, "),

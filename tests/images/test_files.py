@@ -1,5 +1,7 @@
+import errno
 import io
 import struct
+import threading
 import zlib
 
 import numpy as np
@@ -10,7 +12,16 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from comdefend.errors import ImageError, OutputError
-from comdefend.images.files import FORMATS, image_paths, read_image, write_image
+from comdefend.images import files
+from comdefend.images.files import (
+    FORMATS,
+    SUFFIXES,
+    ReadImage,
+    image_paths,
+    pixel_count,
+    read_image,
+    write_image,
+)
 
 ORIENTATION = 0x0112
 
@@ -223,6 +234,44 @@ def test_formats_that_cannot_hold_alpha_say_so(tmp_path):
     for suffix in (".jpg", ".bmp"):
         with pytest.raises(ImageError, match="alpha"):
             write_image(tmp_path / f"out{suffix}", read)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.png"]
+
+
+def test_writing_gives_up_once_stopped(tmp_path):
+    noise("RGB", (64, 64)).save(tmp_path / "in.png")
+    read = read_image(tmp_path / "in.png")
+    stopped = threading.Event()
+    write_image(tmp_path / "out.png", read, stopped)
+    stopped.set()
+    for suffix in SUFFIXES:
+        with pytest.raises(ImageError, match="stopped"):
+            write_image(tmp_path / f"other{suffix}", read, stopped)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.png", "out.png"]
+
+
+def test_pixels_are_counted_without_decoding(tmp_path):
+    data = encoded(noise("RGB", (64, 32)), format="PNG")
+    (tmp_path / "cut.png").write_bytes(data[:1000])
+    (tmp_path / "none.png").write_bytes(b"nonsense")
+    (tmp_path / "bomb.png").write_bytes(png(65000, 65000))
+    counts = [pixel_count(tmp_path / f"{n}.png") for n in ("cut", "none", "bomb", "nowhere")]
+    assert counts == [64 * 32, 0, 0, 0]
+
+
+def test_a_disk_that_is_full_is_told_from_an_image_that_does_not_fit(tmp_path, monkeypatch):
+    noise("RGB").save(tmp_path / "in.png")
+    read = read_image(tmp_path / "in.png")
+
+    def full(file, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files._Sink, "write", full)
+        with pytest.raises(OutputError, match=r"out\.png: cannot be written \(No space left"):
+            write_image(tmp_path / "out.png", read)
+    long = ReadImage(Image.new("L", (70_000, 1)))
+    with pytest.raises(ImageError, match="cannot be written as jpeg"):
+        write_image(tmp_path / "out.jpg", long)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.png"]
 
 

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comdefend.errors import InputError
-from comdefend.images.tiling import encode_tiled, purify_tiled, tiles
+from comdefend.images.batches import purify_tiled
+from comdefend.images.tiling import encode_tiled, tiles
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
 
@@ -48,6 +49,7 @@ def test_tiles_purify_as_the_whole_image(height, width, tile, downscale, reducti
         def __init__(self):
             super().__init__()
             self.config, self.inner = config, purifier
+            self.device = torch.device("cpu")
 
         def forward(self, images):
             return self.inner(images.double())

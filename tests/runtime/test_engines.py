@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from comdefend.defense.randomized import Dithered
 from comdefend.errors import EngineError, ExtraMissingError, InputError, InputTypeError
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
@@ -161,3 +162,5 @@ def test_bad_choices_are_one_line(tiny):
         open_engine(tiny, threads=0)
     with pytest.raises(InputError, match="training mode"):
         open_engine(ComDefend(tiny.config))
+    with pytest.raises(InputError, match="Dithered draws at random, which no engine does"):
+        open_engine(Dithered(tiny, 1.0))

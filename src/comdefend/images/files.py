@@ -1,20 +1,21 @@
 """Image files to pixels and back: orientation, alpha, metadata, formats."""
 
-import io
 import os
 import stat
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
-from comdefend.atomic import atomic_write
+from comdefend.atomic import atomic_file
 from comdefend.errors import ImageError
 
 FORMATS = {
@@ -70,11 +71,15 @@ class ReadImage:
         Raises:
             ImageError: A colour image, but ``channels`` is 1.
         """
-        if channels == 1 and self.image.mode in ("RGB", "RGBA"):
-            raise ImageError("is a colour image, these weights take grey ones")
+        self.check(channels)
         array = np.asarray(self.image.convert("L" if channels == 1 else "RGB"))
         array = array.reshape(self.image.height, self.image.width, channels)
         return torch.from_numpy(array.copy()).permute(2, 0, 1).unsqueeze(0)
+
+    def check(self, channels: int) -> None:
+        """Raise ImageError for a colour image where ``channels`` is 1."""
+        if channels == 1 and self.image.mode in ("RGB", "RGBA"):
+            raise ImageError("is a colour image, these weights take grey ones")
 
     def with_pixels(self, pixels: Tensor) -> "ReadImage":
         """Return the image with other colours, (1, C, H, W) uint8; mode and alpha stay."""
@@ -84,6 +89,37 @@ class ReadImage:
         if self.alpha is not None:
             image.putalpha(self.alpha)
         return ReadImage(image, self.metadata)
+
+
+class ImageCanvas:
+    """The colours of a read image, to be replaced part by part, in place.
+
+    Args:
+        read: The image; mode and alpha stay.
+        channels: Of what is read and written, as for `ReadImage.pixels`.
+
+    Raises:
+        ImageError: A colour image, but ``channels`` is 1.
+    """
+
+    def __init__(self, read: ReadImage, channels: int) -> None:
+        read.check(channels)
+        self.image = read
+        self.size = (read.image.height, read.image.width)
+        self._channels = channels
+
+    def read(self, rows: slice, columns: slice) -> Tensor:
+        """Return a copy of a part, (1, C, h, w) uint8."""
+        return self._part(rows, columns).pixels(self._channels)
+
+    def write(self, rows: slice, columns: slice, pixels: Tensor) -> None:
+        """Replace a part by (1, C, h, w) uint8."""
+        part = self._part(rows, columns).with_pixels(pixels)
+        self.image.image.paste(part.image, (columns.start, rows.start))
+
+    def _part(self, rows: slice, columns: slice) -> ReadImage:
+        box = (columns.start, rows.start, columns.stop, rows.stop)
+        return ReadImage(self.image.image.crop(box))
 
 
 def image_paths(folder: Path, on_error: Callable[[OSError], None] | None = None) -> list[Path]:
@@ -100,8 +136,34 @@ def image_paths(folder: Path, on_error: Callable[[OSError], None] | None = None)
     return found
 
 
+@contextmanager
+def quiet_decoders() -> Iterator[None]:
+    """Keep Pillow's warnings to itself: what it refuses, we report; the rest is good enough.
+
+    Warnings' filters belong to the whole process: who reads images in threads enters this around
+    them, since threads that changed the filters would undo each other's changes.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+def pixel_count(path: Path) -> int:
+    """Return how many pixels an image file says it has, without decoding it; 0 if it is none."""
+    # Whatever is wrong with the file, reading it will say so.
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return 0
+        with Image.open(path, formats=_READERS) as opened:
+            return opened.width * opened.height
+    except Exception:
+        return 0
+
+
 def read_image(path: Path) -> ReadImage:
     """Read an image file, turn it upright and reduce its mode to RGB, RGBA, L or LA.
+
+    The pixels are in memory once, 4 bytes each in colour, unless they must be turned.
 
     Raises:
         ImageError: Not an image, truncated, too large to be meant well, animated, 16 bits a
@@ -123,14 +185,15 @@ def read_image(path: Path) -> ReadImage:
 def decode_image(file: BinaryIO) -> ReadImage:
     """Read an image from an open file; the rest is as for `read_image`."""
     try:
-        with warnings.catch_warnings():
-            # What Pillow can read with a warning is good enough; what it refuses, we report.
-            warnings.simplefilter("ignore")
-            with Image.open(file, formats=_READERS) as opened:
-                _refuse_unhandled(opened)
-                opened.load()
-                upright = ImageOps.exif_transpose(opened)
-                return ReadImage(_reduced(upright), _metadata(opened, upright))
+        with (
+            quiet_decoders() if _is_main_thread() else nullcontext(),
+            Image.open(file, formats=_READERS) as opened,
+        ):
+            _refuse_unhandled(opened)
+            opened.load()
+            # In place, and what follows copies nothing either: an image may be most of memory.
+            ImageOps.exif_transpose(opened, in_place=True)
+            return ReadImage(_reduced(opened), _metadata(opened))
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -145,26 +208,52 @@ def decode_image(file: BinaryIO) -> ReadImage:
         raise ImageError(f"cannot be read ({' '.join(reason.split())})") from error
 
 
-def write_image(path: Path, read: ReadImage) -> None:
+def write_image(path: Path, read: ReadImage, stopped: threading.Event | None = None) -> None:
     """Write an image in the format of its suffix, atomically, with its metadata.
 
     PNG, WebP, TIFF and BMP hold the pixels exactly; JPEG is written at quality 95 without chroma
     subsampling.
 
+    Args:
+        path: The file.
+        read: The image.
+        stopped: Once set, by another thread, writing gives up.
+
     Raises:
-        ImageError: The format cannot hold the image's alpha channel, or its size.
+        ImageError: The format cannot hold the image's alpha channel, or its size; or ``stopped``.
         OutputError: The file cannot be written.
     """
     name = SUFFIXES[path.suffix.lower()]
     if read.alpha is not None and name in ("jpeg", "bmp"):
         raise ImageError(f"has an alpha channel, which {name} does not hold; write png")
-    buffer = io.BytesIO()
-    try:
-        read.image.save(buffer, format=name, **_save_options(name, read.metadata))
-    # Encoders raise as decoders do, over metadata that their format cannot hold for example.
-    except Exception as error:
-        raise ImageError(f"cannot be written as {name} ({error})") from error
-    atomic_write(path, buffer.getvalue())
+    options = _save_options(name, read.metadata)
+    with atomic_file(path) as file:
+        try:
+            # Only the methods that encoders need: with a file number they would write past us.
+            read.image.save(cast(BinaryIO, _Sink(file, stopped)), format=name, **options)
+        # Encoders raise as decoders do, over metadata that their format cannot hold for example.
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise ImageError(f"cannot be written as {name} ({error})") from error
+
+
+class _Sink:
+    """A file that takes no more once it is stopped."""
+
+    def __init__(self, file: BinaryIO, stopped: threading.Event | None) -> None:
+        self._file = file
+        self._stopped = stopped
+        self.seek, self.tell, self.flush = file.seek, file.tell, file.flush
+
+    def write(self, data: bytes) -> int:
+        if self._stopped is not None and self._stopped.is_set():
+            raise ImageError("stopped")
+        return self._file.write(data)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _refuse_unhandled(image: Image.Image) -> None:
@@ -183,7 +272,8 @@ def _refuse_unhandled(image: Image.Image) -> None:
 
 def _reduced(image: Image.Image) -> Image.Image:
     if image.mode in _MODES and "transparency" not in image.info:
-        return image.copy()
+        # The same pixels without the file's own class, whose writer adds what its reader found.
+        return image._new(image.im)
     if image.mode in ("PA", "RGBa") or "transparency" in image.info:
         return image.convert("LA" if image.mode in ("L", "1") else "RGBA")
     if image.mode == "La":
@@ -191,18 +281,18 @@ def _reduced(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def _metadata(opened: Image.Image, upright: Image.Image) -> dict[str, Any]:
+def _metadata(image: Image.Image) -> dict[str, Any]:
     """Collect what the file said beside its pixels, as it is true of the upright image."""
     # Turning an image upright also corrects what its EXIF and XMP say of its orientation.
-    info = upright.info
+    info = image.info
     metadata = {name: info[name] for name in _METADATA if info.get(name)}
-    texts = {k: info.get(k, v) for k, v in getattr(opened, "text", {}).items()}
+    texts = {k: info.get(k, v) for k, v in getattr(image, "text", {}).items()}
     xmp = texts.pop(_PNG_XMP, None) or info.get("xmp")
     if xmp:
         metadata["xmp"] = xmp.encode() if isinstance(xmp, str) else bytes(xmp)
     if texts:
         metadata["texts"] = {key: str(text) for key, text in texts.items()}
-    if exif := _exif(upright, opened.format == "TIFF"):
+    if exif := _exif(image, image.format == "TIFF"):
         metadata["exif"] = exif
     return metadata
 

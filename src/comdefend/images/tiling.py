@@ -1,17 +1,51 @@
 """Large images, tile by tile, with the same result as in one piece."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from comdefend.errors import InputError
-from comdefend.nn.purifier import ComDefend
+from comdefend.nn.config import PurifierConfig
 
 DEFAULT_TILE = 384
 """Side of a tile in pixels. The widest layer of the paper's network then takes 180 MB, and the
 halo adds a fifth to the work."""
+
+
+class Purifier(Protocol):
+    """What tiling needs of a purifier: a `ComDefend`, or an engine that computes it."""
+
+    @property
+    def config(self) -> PurifierConfig:
+        """The architecture."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+
+    def __call__(self, images: Tensor, /) -> Tensor:
+        """(N, C, H, W) float32 in [0, 1] -> the same, purified."""
+
+    def encode(self, images: Tensor, /) -> Tensor:
+        """(N, C, H, W) float32 in [0, 1] -> (N, K, h, w), 0 or 1."""
+
+
+class Canvas(Protocol):
+    """An image whose parts are read, and replaced by others of the same size."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+
+    def read(self, rows: slice, columns: slice) -> Tensor:
+        """Return a copy of a part, (1, C, h, w) uint8."""
+
+    def write(self, rows: slice, columns: slice, pixels: Tensor) -> None:
+        """Replace a part by (1, C, h, w) uint8 on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +61,15 @@ class Tile:
     columns: slice
     outer_rows: slice
     outer_columns: slice
+
+    def turned(self) -> "Tile":
+        """Return the tile with rows and columns exchanged."""
+        return Tile(self.columns, self.rows, self.outer_columns, self.outer_rows)
+
+    def cropped(self, outer: Tensor) -> Tensor:
+        """Cut the halo off what was computed from the outer part."""
+        first = self.outer_rows.start, self.outer_columns.start
+        return _cropped(outer, self.rows, self.columns, first)
 
 
 def tiles(height: int, width: int, tile: int, halo: int, multiple: int = 1) -> Iterator[Tile]:
@@ -50,42 +93,49 @@ def tiles(height: int, width: int, tile: int, halo: int, multiple: int = 1) -> I
             )
 
 
-@torch.inference_mode()
-def purify_tiled(purifier: ComDefend, pixels: Tensor, tile: int = DEFAULT_TILE) -> Tensor:
-    """Purify 8-bit images of any size with memory that does not grow with it.
+def tiles_with_pixels(
+    canvas: Canvas, tile: int, halo: int, multiple: int = 1
+) -> Iterator[tuple[Tile, Tensor]]:
+    """Yield tiles that cover an image, each with the pixels of its outer part.
 
-    The halo is the purifier's receptive radius, so no tile sees an edge that the whole image does
-    not have: no seam can show.
+    Tiles that were yielded may be replaced at once: what their neighbours need of the original is
+    remembered, a halo's width of it. So no second image is needed for the result.
 
     Args:
-        purifier: In evaluation mode.
-        pixels: (N, C, H, W) uint8.
-        tile: Side of a tile in pixels.
+        canvas: The image.
+        tile, halo, multiple: As for `tiles`.
 
     Returns:
-        (N, C, H, W) uint8, on the CPU.
-
-    Raises:
-        InputError: Wrong shape or channel count, or a tile below 1 pixel.
+        Pixels are (1, C, h, w) uint8, copied.
     """
-    purified = torch.empty_like(pixels, device="cpu")
-    for part in _tiles_of(purifier, pixels, tile):
-        outer = purifier(_to_floats(purifier, pixels, part))
-        first = part.outer_rows.start, part.outer_columns.start
-        inner = _crop(outer, part.rows, part.columns, first)
-        purified[..., part.rows, part.columns] = (inner * 255).round().to(torch.uint8).cpu()
-    return purified
+    height, width = canvas.size
+    # In strips across the shorter side, which are small however long a panorama is.
+    wide = width > height
+    halo = -(-halo // multiple) * multiple
+    above: Tensor | None = None
+    parts = tiles(max(height, width), min(height, width), tile, halo, multiple)
+    for top, group in itertools.groupby(parts, lambda part: part.rows.start):
+        strip = list(group)
+        rows, columns = slice(top, strip[0].outer_rows.stop), slice(0, min(height, width))
+        pixels = canvas.read(columns, rows).mT if wide else canvas.read(rows, columns)
+        if above is not None:
+            pixels = torch.cat([above, pixels], -2)
+        bottom = strip[0].rows.stop - strip[0].outer_rows.start
+        above = pixels[..., max(bottom - halo, 0) : bottom, :].clone()
+        for part in strip:
+            outer = pixels[..., part.outer_columns].clone()
+            yield (part.turned(), outer.mT) if wide else (part, outer)
 
 
 @torch.inference_mode()
-def encode_tiled(purifier: ComDefend, pixels: Tensor, tile: int = DEFAULT_TILE) -> Tensor:
+def encode_tiled(purifier: Purifier, pixels: Tensor, tile: int = DEFAULT_TILE) -> Tensor:
     """Compress 8-bit images of any size to their code.
 
     Its bits are those of ``purifier.encode`` on the whole image, but where a logit is so close to
     0 that the order of a sum decides.
 
     Args:
-        purifier: In evaluation mode.
+        purifier: In evaluation mode, or an engine.
         pixels: (N, C, H, W) uint8.
         tile: Side of a tile in pixels.
 
@@ -95,37 +145,42 @@ def encode_tiled(purifier: ComDefend, pixels: Tensor, tile: int = DEFAULT_TILE) 
     Raises:
         InputError: Wrong shape or channel count, or a tile below 1 pixel.
     """
+    check_tile(tile)
+    check_pixels(pixels)
     config = purifier.config
     d = config.downscale
     count, _, height, width = pixels.shape
     sides = config.code_side(height), config.code_side(width)
     code = torch.empty(count, config.code_maps, *sides, dtype=torch.bool)
-    for part in _tiles_of(purifier, pixels, tile):
-        outer = purifier.encode(_to_floats(purifier, pixels, part))
+    for part in tiles(height, width, tile, config.receptive_radius, config.multiple):
+        outer = pixels[..., part.outer_rows, part.outer_columns]
+        found = purifier.encode(to_floats(outer, purifier.device))
         rows, columns = (
             slice(s.start // d, config.code_side(s.stop)) for s in (part.rows, part.columns)
         )
         first = part.outer_rows.start // d, part.outer_columns.start // d
-        code[..., rows, columns] = _crop(outer, rows, columns, first).bool().cpu()
+        code[..., rows, columns] = _cropped(found, rows, columns, first).bool().cpu()
     return code
 
 
-def _tiles_of(purifier: ComDefend, pixels: Tensor, tile: int) -> Iterator[Tile]:
+def check_tile(tile: int) -> None:
+    """Raise InputError where a tile's side is below 1 pixel."""
     if tile < 1:
         raise InputError(f"tile must be at least 1 pixel, not {tile}")
+
+
+def check_pixels(pixels: Tensor) -> None:
+    """Raise InputError where pixels are not (N, C, H, W) uint8."""
     if pixels.ndim != 4 or pixels.dtype != torch.uint8:
         raise InputError(f"pixels must be (N, C, H, W) uint8, not {tuple(pixels.shape)}")
-    config = purifier.config
-    return tiles(pixels.shape[-2], pixels.shape[-1], tile, config.receptive_radius, config.multiple)
 
 
-def _to_floats(purifier: ComDefend, pixels: Tensor, part: Tile) -> Tensor:
-    device = next(purifier.parameters()).device
-    outer = pixels[..., part.outer_rows, part.outer_columns].to(device)
-    return (outer.float() / 255).contiguous(memory_format=torch.channels_last)
+def to_floats(pixels: Tensor, device: torch.device) -> Tensor:
+    """Return uint8 pixels as floats in [0, 1] on a device."""
+    return (pixels.to(device).float() / 255).contiguous(memory_format=torch.channels_last)
 
 
-def _crop(outer: Tensor, rows: slice, columns: slice, first: tuple[int, int]) -> Tensor:
+def _cropped(outer: Tensor, rows: slice, columns: slice, first: tuple[int, int]) -> Tensor:
     """Cut the halo off a result whose first row and column are these."""
     top, left = rows.start - first[0], columns.start - first[1]
     return outer[

@@ -197,6 +197,11 @@ class ComDefend(nn.Module):
         return self.decode(code, size=(images.shape[-2], images.shape[-1]))
 
     @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
     def _dtype(self) -> torch.dtype:
         return next(self.parameters()).dtype
 

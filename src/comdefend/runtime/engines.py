@@ -76,12 +76,15 @@ def open_engine(
 
     Raises:
         InputError: An unknown engine or precision, one that the engine, the processor or the GPU
-            does not have, no calibration, no thread, or a purifier in training mode.
+            does not have, no calibration, no thread, or a purifier in training mode or with
+            random draws.
         WeightsError: The calibration does not fit the weights.
         ExtraMissingError: The engine is not installed.
     """
     if purifier.training:
         raise InputError("the purifier is in training mode; call its eval() first")
+    if getattr(purifier, "random", False):
+        raise InputError(f"{type(purifier).__name__} draws at random, which no engine does")
     if threads is not None and threads < 1:
         raise InputError(f"threads must be at least 1, not {threads}")
     device = device_of(purifier)

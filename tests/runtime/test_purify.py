@@ -9,9 +9,9 @@ from PIL import Image
 
 import comdefend
 from comdefend.errors import DataMissingError, InputError, OutputError
-from comdefend.images.purify import LossyOutputWarning
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
+from comdefend.runtime.purify import LossyOutputWarning
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ def test_a_24_megapixel_photo_needs_less_than_2_gib(tmp_path, chelsea):
     script = (
         "import itertools, resource, sys\n"
         "import comdefend.images.tiling as tiling\n"
-        "from comdefend.images.purify import purify_files\n"
+        "from comdefend import purify_files\n"
         "tiles = tiling.tiles\n"
         "tiling.tiles = lambda *a: itertools.islice(tiles(*a), 3)\n"
         "assert purify_files([sys.argv[1]], sys.argv[2])[0].status == 'purified'\n"
