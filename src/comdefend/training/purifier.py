@@ -37,8 +37,7 @@ class PurifierTraining(LightningModule):
     """Minimises `purifier_loss` with noise before the binarisation (Jia et al. 2019, Section 3).
 
     Filters are trained by Muon, biases by Adam, both with the same schedule: a linear warm-up,
-    a plateau and a linear decay to zero. With a teacher it minimises `taught_loss` instead, with
-    the threshold in training too: the bits are given, and noise need not spread them.
+    a plateau and a linear decay to zero. With a teacher it minimises `taught_loss` instead.
 
     Args:
         recipe: Network, loss, optimiser and schedule.
@@ -69,8 +68,8 @@ class PurifierTraining(LightningModule):
         images = images.contiguous(memory_format=torch.channels_last)
         size = (images.shape[-2], images.shape[-1])
         logits = self.purifier.logits(images)
+        code = self.purifier.binarize(logits, self._noise(logits)) * self._kept(logits)
         if self.teacher is None:
-            code = self.purifier.binarize(logits, self._noise(logits)) * self._kept(logits)
             purified = self.purifier.decode(code, size)
             loss = purifier_loss(images, purified.float(), code.float(), self.recipe.code_weight)
         else:
@@ -78,12 +77,12 @@ class PurifierTraining(LightningModule):
             low = torch.autocast(images.device.type, torch.bfloat16, native_bf16(images.device))
             with torch.no_grad(), low:
                 taught = self.teacher.logits(images)
-            code, right = threshold(logits), threshold(taught)
+            right = threshold(taught)
             purified, from_right = self.purifier.decode(torch.cat([code, right]), size).chunk(2)
             both = purified.float(), from_right.float()
             scale, weight = self.recipe.network.phi, self.recipe.teaching
             loss = taught_loss(images, both, logits.float(), taught.float(), scale, weight)
-            self.log("same_bits", (code == right).float().mean(), prog_bar=True)
+            self.log("same_bits", (threshold(logits) == right).float().mean(), prog_bar=True)
 
         optimizers, schedulers = self._optimizers()
         for optimizer in optimizers:
