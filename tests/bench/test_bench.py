@@ -268,6 +268,7 @@ def test_documents_say_what_the_record_says(tmp_path, monkeypatch):
     assert {path.name for path in update_docs.figures()} == {"bench-area.svg", "bench-batch.svg"}
 
 
+@pytest.mark.slow
 def test_a_run_by_command_line(tiny, tmp_path):
     out = subprocess.run(
         [*BENCH, "-w", tiny, "--shape", "2x8x8", "--rounds", "2", "--threads", "1", "-o", "out"],
