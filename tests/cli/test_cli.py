@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 
@@ -42,7 +43,8 @@ def test_help_names_every_command_with_an_example():
 
 
 def test_purify_names_every_engine():
-    text = run("purify", "--help").stdout
+    # Narrow columns break a name at its hyphen.
+    text = re.sub(r"[\s│]+", "", run("purify", "--help").stdout)
     assert all(name in text for name in ENGINES)
 
 

@@ -72,7 +72,8 @@ def purify(
     overwrite: Annotated[bool, typer.Option(help="Redo outputs that are already there.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     engine: Annotated[
-        str, typer.Option(help="What computes: auto, torch, onnxruntime or openvino.")
+        str,
+        typer.Option(help="What computes: auto, torch, torch-compiled, onnxruntime or openvino."),
     ] = "auto",
     precision: Annotated[
         str,
