@@ -169,6 +169,7 @@ def classifier_record(
     """Measure a trained classifier on clean images and return its record."""
     return {
         "recipe": recipe_to_dict(recipe),
+        "start": None if recipe.start is None else load_record(recipe.start),
         "parameters": sum(p.numel() for p in classifier.parameters()),
         "measured_on": split,
         "images": len(images),
@@ -193,6 +194,8 @@ def classifier_card(record: dict[str, Any]) -> str:
         "accuracy": f"{record['accuracy']:.2%}",
         "versions": _joined(record["versions"]),
     }
+    if start := record.get("start"):
+        rows["started from"] = f"`{recipe['start']}`, trained on `{start['recipe']['data']}`"
     if recipe.get("purifier"):
         rows["trained on images purified by"] = f"`{recipe['purifier']}`"
         rows["accuracy on purified images"] = f"{record['purified_accuracy']:.2%}"

@@ -15,7 +15,7 @@ from comdefend.data import ImageSet, load_image_set
 from comdefend.data.sources import batches
 from comdefend.errors import InputError
 from comdefend.inference import apply, device_of, fingerprint
-from comdefend.nn.classifier import ClassifierConfig, SmallClassifier
+from comdefend.nn.classifier import SmallClassifier
 from comdefend.nn.purifier import ComDefend
 from comdefend.nn.zoo import load, load_classifier, save_weights
 from comdefend.store import Store
@@ -33,16 +33,14 @@ class ClassifierTraining(Descent):
 
     Args:
         recipe: Optimiser, schedule and augmentation.
-        network: The architecture, with the training images' mean and standard deviation.
+        classifier: To train.
         steps: Steps in all.
     """
 
     network: SmallClassifier
 
-    def __init__(self, recipe: ClassifierRecipe, network: ClassifierConfig, steps: int) -> None:
-        with torch.random.fork_rng():
-            torch.manual_seed(recipe.seed)
-            classifier = SmallClassifier(network).to(memory_format=torch.channels_last)
+    def __init__(self, recipe: ClassifierRecipe, classifier: SmallClassifier, steps: int) -> None:
+        classifier = classifier.to(memory_format=torch.channels_last)
         super().__init__(classifier, steps, recipe.learning_rate, recipe.bias_rate, momentum=0.9)
         self.recipe = recipe
 
@@ -88,11 +86,12 @@ def train_classifier(recipe: ClassifierRecipe, output: Path, precision: Precisio
         The weight file. Floats are stored in 16 bits; the record's accuracy is of the stored ones.
 
     Raises:
-        InputError: The folder holds a run of another recipe, the data is too small, or the
-            purifier is unknown or takes other channels.
-        DataMissingError: The data is not there.
+        InputError: The folder holds a run of another recipe, the data is too small, the purifier
+            is unknown or takes other channels, or the start has other layers or classes.
+        DataMissingError: The data or the weights are not there.
     """
     low = lightning_precision(precision) == "bf16-mixed"
+    start = _start(recipe)
     purifier = load(recipe.purifier) if recipe.purifier else None
     channels = recipe.network.channels
     if purifier is not None and purifier.config.channels != channels:
@@ -101,6 +100,11 @@ def train_classifier(recipe: ClassifierRecipe, output: Path, precision: Precisio
             f"{channels}"
         )
     data = load_image_set(recipe.data, "train", channels)
+    if start is not None and start.config.classes != data.class_count:
+        raise InputError(
+            f"start: {recipe.start} has {start.config.classes} classes, {recipe.data} "
+            f"{data.class_count}"
+        )
     if recipe.complement and data.class_count < 3:
         raise InputError("complement: needs three classes, so that two are wrong")
     if len(data) < recipe.validation + recipe.batch:
@@ -115,14 +119,8 @@ def train_classifier(recipe: ClassifierRecipe, output: Path, precision: Precisio
     if purifier is not None:
         data = _purified(data, purifier, store, low)
     validation, training = data.hold_out(recipe.validation, recipe.seed)
-    network = dataclasses.replace(
-        recipe.network,
-        classes=data.class_count,
-        mean=tuple(_channels(training).mean(1).tolist()),
-        std=tuple(_channels(training).std(1).tolist()),
-    )
     steps = len(training) // recipe.batch * recipe.epochs
-    module = ClassifierTraining(recipe, network, steps)
+    module = ClassifierTraining(recipe, start or _initial(recipe, training), steps)
     sampler = EpochSampler(
         len(training), recipe.batch, recipe.seed, epoch=lambda: module.current_epoch
     )
@@ -147,6 +145,34 @@ def train_classifier(recipe: ClassifierRecipe, output: Path, precision: Precisio
     save_weights(weights, stored, record, half=True)
     atomic_write(output / "classifier.md", classifier_card(record).encode())
     return weights
+
+
+def _start(recipe: ClassifierRecipe) -> SmallClassifier | None:
+    if recipe.start is None:
+        return None
+    classifier = load_classifier(recipe.start)
+    wanted, given = recipe.network, classifier.config
+    if (wanted.channels, wanted.architecture, wanted.widths) != (
+        given.channels,
+        given.architecture,
+        given.widths,
+    ):
+        raise InputError(f"start: {recipe.start} has other layers than the recipe's network")
+    return classifier.train()
+
+
+def _initial(recipe: ClassifierRecipe, training: ImageSet) -> SmallClassifier:
+    """Return a classifier that knows nothing but how to normalise the training images."""
+    channels = _channels(training)
+    network = dataclasses.replace(
+        recipe.network,
+        classes=training.class_count,
+        mean=tuple(channels.mean(1).tolist()),
+        std=tuple(channels.std(1).tolist()),
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        return SmallClassifier(network)
 
 
 def _purified(data: ImageSet, purifier: ComDefend, store: Store, low: bool) -> ImageSet:

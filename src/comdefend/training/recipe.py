@@ -100,6 +100,8 @@ class ClassifierRecipe:
         network: The classifier's architecture; training replaces its mean and standard deviation
             by those of the training images.
         epochs: Passes over the training images.
+        start: Weights to start from, a shipped name or a ``.safetensors`` file of the same layers,
+            which keep their mean and standard deviation; by default training starts at random.
         batch: Images in a step.
         learning_rate: Of Muon, for filters.
         bias_rate: Peak learning rate of Adam, for all other parameters.
@@ -121,6 +123,7 @@ class ClassifierRecipe:
     data: str
     network: ClassifierConfig
     epochs: int
+    start: str | None = None
     batch: int = 128
     learning_rate: float = 0.05
     bias_rate: float = 5e-3
