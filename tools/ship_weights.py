@@ -1,6 +1,7 @@
-"""Ship a finished run's weights: ``python tools/ship_weights.py NAME RUN``.
+"""Ship a finished run's weights: ``python tools/ship_weights.py NAME FILE``.
 
-Copies the weight file and its card into the package and puts the file's SHA-256 into the index.
+Copies the run's weight file and the card beside it into the package, and puts the file's SHA-256
+into the index. A pair's purifier and classifier are two files, shipped under a name each.
 """
 
 import hashlib
@@ -12,9 +13,8 @@ from pathlib import Path
 SHIPPED = Path(__file__).parent.parent / "src" / "comdefend" / "nn" / "weights"
 
 
-def ship(name: str, run: Path) -> None:
-    """Copy a run's weights and card, and update the index."""
-    (weights,) = run.glob("*.safetensors")
+def ship(name: str, weights: Path) -> None:
+    """Copy a weight file and its card, and update the index."""
     target = SHIPPED / f"{name}.safetensors"
     shutil.copyfile(weights, target)
     shutil.copyfile(weights.with_suffix(".md"), target.with_suffix(".md"))

@@ -101,6 +101,10 @@ def test_rows_may_name_a_shipped_recipe():
         ({"oblivious": "fgsm"}, "oblivious must be a list"),
         ({"oblivious": [{"attack": "fgsm", "eps": [8], "speed": 1}]}, r"unknown fields \['speed'"),
         ({"stand_ins": ["magic"]}, "unknown stand-ins"),
+        (
+            {"adaptive": [{"attack": "pgd", "eps": [8], "stand_ins": ["magic"]}]},
+            "unknown stand-ins",
+        ),
         ({"stand_ins": []}, "stand_ins: name at least one"),
         ({"images": -1}, "images must not be negative"),
         ({"images": "many"}, "images must be of type int"),

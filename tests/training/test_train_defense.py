@@ -15,7 +15,7 @@ from comdefend.nn.purifier import ComDefend
 from comdefend.nn.zoo import save_weights
 from comdefend.training.defense import train_defense
 from comdefend.training.purifier import initialize
-from comdefend.training.recipe import DefenseRecipe
+from comdefend.training.recipe import DefenseRecipe, build_recipe
 from comdefend.training.start import train
 
 
@@ -111,6 +111,16 @@ def test_a_classifier_alone(recipe, tmp_path):
     assert comdefend.load_record(path)["fidelity"] is None
 
 
+def test_a_new_purifier(recipe, start, tmp_path):
+    network = comdefend.load(start).config
+    new = dataclasses.replace(recipe, purifier="none", network=network, epochs=1)
+    path = train_defense(new, tmp_path / "run")
+    assert comdefend.load(path.with_stem("purifier")).config == network
+    record = comdefend.load_record(path)
+    assert build_recipe(record["recipe"], "record") == new
+    assert "a new purifier" in path.with_suffix(".md").read_text()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -129,6 +139,11 @@ def test_what_cannot_start_leaves_no_folder(recipe, tmp_path, change, message):
     ("change", "message"),
     [
         ({"purifier": "none"}, "trained must be classifier, not 'both'"),
+        (
+            {"purifier": "none", "network": PurifierConfig(channels=1), "trained": "classifier"},
+            "trained must be both or purifier, not 'classifier'",
+        ),
+        ({"network": PurifierConfig(channels=1)}, "give purifier or network, not both"),
         ({"trained": "all"}, "trained must be both or purifier or classifier, not 'all'"),
         ({"averaging": 1.0}, "averaging must be at least 0 and below 1"),
         ({"attack_eps": 300.0}, "attack_eps must be at most 255"),

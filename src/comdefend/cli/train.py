@@ -77,11 +77,7 @@ def train(
         if isinstance(chosen, PurifierRecipe):
             print(f"comdefend purify IN OUT --weights {weights}")
         elif isinstance(chosen, DefenseRecipe):
-            shield = (
-                ""
-                if chosen.purifier == "none"
-                else f" --defense {weights.parent}/purifier.safetensors"
-            )
+            shield = f" --defense {weights.parent}/purifier.safetensors" if chosen.purifies else ""
             print(f"comdefend evaluate {weights} --data DATA{shield}")
         else:
             print(f"comdefend evaluate CLASSIFIER --data DATA --defense {weights}")

@@ -44,12 +44,15 @@ class AttackPlan:
             look for the smallest perturbation: whatever they find.
         steps: Steps of an iterative attack; the attack's own default where missing.
         images: Attack this many images of the sample, the first ones; all where missing.
+        stand_ins: What it takes for the threshold's gradient, one after the other; those of the
+            experiment where empty.
     """
 
     attack: str
     eps: tuple[float, ...] = ()
     steps: int | None = None
     images: int | None = None
+    stand_ins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         settings.check_types(self)
@@ -67,6 +70,7 @@ class AttackPlan:
         for name in ("steps", "images"):
             if getattr(self, name) is not None:
                 settings.check_positive(self, name)
+        _check_stand_ins(self.stand_ins)
 
 
 @dataclass(frozen=True)
@@ -187,8 +191,7 @@ class Experiment:
         names = [defense.name for defense in self.defenses]
         if len(set(names)) < len(names):
             raise InputError(f"defenses: two rows of the same name among {names}")
-        if unknown := [name for name in self.stand_ins if name not in STAND_INS]:
-            raise InputError(f"unknown stand-ins {unknown}; known: {', '.join(STAND_INS)}")
+        _check_stand_ins(self.stand_ins)
         if not self.stand_ins:
             raise InputError("stand_ins: name at least one")
         if not self.adaptive:
@@ -314,6 +317,12 @@ def _recipe(fields: dict[str, Any], name: str, where: str) -> None:
 
 def _attack(value: Any, where: str) -> AttackPlan:
     fields = settings.mapping(value, where)
-    if isinstance(fields.get("eps"), list):
-        fields["eps"] = tuple(fields["eps"])
+    for name in ("eps", "stand_ins"):
+        if isinstance(fields.get(name), list):
+            fields[name] = tuple(fields[name])
     return settings.build(AttackPlan, fields, where)
+
+
+def _check_stand_ins(names: tuple[str, ...]) -> None:
+    if unknown := [name for name in names if name not in STAND_INS]:
+        raise InputError(f"unknown stand-ins {unknown}; known: {', '.join(STAND_INS)}")

@@ -314,7 +314,8 @@ class _Evaluation:
         parts = () if subject.purifier is None else subject.purifier.modules()
         hidden = any(isinstance(part, ComDefend) for part in parts)
         gradient = ATTACKS[plan.attack].kind != "query"
-        return self.experiment.stand_ins if hidden and gradient else ("identity",)
+        chosen = plan.stand_ins or self.experiment.stand_ins
+        return chosen if hidden and gradient else ("identity",)
 
     def _attacked(
         self, source: tuple[nn.Module, str], plan: AttackPlan, eps: float | None

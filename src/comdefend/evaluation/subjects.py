@@ -114,7 +114,7 @@ class Subjects:
         if plan.train_defense is not None:
             weights = self._trained(plan.train_defense, plan.name)
             classifier, classifier_key = self._classifier(str(weights))
-            if plan.train_defense.purifier != "none":
+            if plan.train_defense.purifies:
                 spec = str(weights.with_stem("purifier"))
         elif plan.train_classifier is not None:
             recipe = plan.train_classifier

@@ -335,7 +335,7 @@ def defense_card(record: dict[str, Any]) -> str:
     rows = {
         "data": f"`{recipe['data']}`, training split",
         "trained": {"both": "purifier and classifier"}.get(recipe["trained"], recipe["trained"]),
-        "started from": f"`{recipe['purifier']}`, `{recipe['classifier']}`",
+        "started from": f"{_purifier_start(recipe)}, `{recipe['classifier']}`",
         "training": f"{recipe['epochs']} epochs, batches of {recipe['batch']}, "
         f"seed {recipe['seed']}",
         "against": f"attacks through the whole pipeline, {recipe['attack_steps']} steps from a "
@@ -361,6 +361,12 @@ def _start(record: dict[str, Any]) -> str:
         return "orthogonal filters"
     recipe = start["recipe"]
     return f"`{record['recipe']['start']}`: {recipe['steps']:,} steps on `{recipe['data']}`"
+
+
+def _purifier_start(recipe: dict[str, Any]) -> str:
+    if recipe.get("network"):
+        return "a new purifier"
+    return "no purifier" if recipe["purifier"] == "none" else f"`{recipe['purifier']}`"
 
 
 def _table(rows: dict[str, str]) -> list[str]:

@@ -21,6 +21,7 @@ from comdefend.training.batches import EpochSampler, augment, step_generator
 from comdefend.training.card import defense_card, defense_record, measured_images, run_facts
 from comdefend.training.descent import Descent
 from comdefend.training.objective import perturbed
+from comdefend.training.purifier import initialize
 from comdefend.training.recipe import DefenseRecipe
 from comdefend.training.run import Precision, fit, lightning_precision, open_run
 
@@ -149,11 +150,11 @@ def train_defense(recipe: DefenseRecipe, output: Path, precision: Precision = "a
     """
     lightning_precision(precision)
     classifier = load_classifier(recipe.classifier)
-    purifier = None if recipe.purifier == "none" else load(recipe.purifier)
+    purifier = _purifier(recipe)
     channels = classifier.config.channels
     if purifier is not None and purifier.config.channels != channels:
         raise InputError(
-            f"{recipe.purifier} takes {purifier.config.channels} channels, {recipe.classifier} "
+            f"the purifier takes {purifier.config.channels} channels, {recipe.classifier} "
             f"{channels}"
         )
     data = load_image_set(recipe.data, "train", channels)
@@ -203,3 +204,13 @@ def train_defense(recipe: DefenseRecipe, output: Path, precision: Precision = "a
     save_weights(weights, classifier, record, half=True)
     atomic_write(output / "classifier.md", defense_card(record).encode())
     return weights
+
+
+def _purifier(recipe: DefenseRecipe) -> ComDefend | None:
+    if recipe.network is None:
+        return None if recipe.purifier == "none" else load(recipe.purifier)
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        purifier = ComDefend(recipe.network)
+        initialize(purifier)
+    return purifier

@@ -233,10 +233,12 @@ class DefenseRecipe:
 
     Attributes:
         data: Data set, as `comdefend.data` names it; its training split is used.
-        purifier: Weights to start from, as `comdefend.load` names them; ``none`` trains the
-            classifier alone.
         classifier: Weights to start from, as `comdefend.load_classifier` names them.
+        purifier: Weights to start from, as `comdefend.load` names them; ``none`` trains the
+            classifier alone, or a new purifier of the architecture ``network``.
         epochs: Passes over the training images.
+        network: Architecture of a purifier that is trained from the beginning; none to start from
+            ``purifier``.
         trained: ``both``, ``purifier`` or ``classifier``; what is not trained stays as it is.
         batch: Images in a step.
         learning_rate: Peak learning rate of Muon, for filters.
@@ -253,9 +255,10 @@ class DefenseRecipe:
     """
 
     data: str
-    purifier: str
     classifier: str
     epochs: int
+    purifier: str = "none"
+    network: PurifierConfig | None = None
     trained: str = "both"
     batch: int = 128
     learning_rate: float = 0.01
@@ -285,19 +288,32 @@ class DefenseRecipe:
             raise InputError(f"averaging must be at least 0 and below 1: {self.averaging}")
         if not 0 <= self.translate <= 8:
             raise InputError(f"translate must be from 0 to 8 pixels: {self.translate}")
-        wanted = ("classifier",) if self.purifier == "none" else ("both", "purifier", "classifier")
+        if self.network and self.purifier != "none":
+            raise InputError("give purifier or network, not both")
+        if self.network:
+            wanted: tuple[str, ...] = ("both", "purifier")
+        elif self.purifier != "none":
+            wanted = ("both", "purifier", "classifier")
+        else:
+            wanted = ("classifier",)
         if self.trained not in wanted:
             raise InputError(f"trained must be {' or '.join(wanted)}, not '{self.trained}'")
 
+    @property
+    def purifies(self) -> bool:
+        """Whether there is a purifier in front of the classifier."""
+        return self.network is not None or self.purifier != "none"
+
 
 Recipe = PurifierRecipe | ClassifierRecipe | DenoiserRecipe | PixelCNNRecipe | DefenseRecipe
-_KINDS: dict[str, tuple[type[Recipe], Any]] = {
-    "purifier": (PurifierRecipe, PurifierConfig),
-    "classifier": (ClassifierRecipe, ClassifierConfig),
-    "denoiser": (DenoiserRecipe, DenoiserConfig),
-    "pixelcnn": (PixelCNNRecipe, PixelCNNConfig),
-    # Its networks come with the weights that it starts from.
-    "defense": (DefenseRecipe, None),
+# Each with its network's configuration, and whether every recipe needs one.
+_KINDS: dict[str, tuple[type[Recipe], Any, bool]] = {
+    "purifier": (PurifierRecipe, PurifierConfig, True),
+    "classifier": (ClassifierRecipe, ClassifierConfig, True),
+    "denoiser": (DenoiserRecipe, DenoiserConfig, True),
+    "pixelcnn": (PixelCNNRecipe, PixelCNNConfig, True),
+    # Its networks may come with the weights that it starts from.
+    "defense": (DefenseRecipe, PurifierConfig, False),
 }
 PURIFYING: tuple[type[PurifierRecipe | DenoiserRecipe | PixelCNNRecipe], ...] = (
     PurifierRecipe,
@@ -312,7 +328,7 @@ _Kind = type[_Recipe] | tuple[type[_Recipe], ...]
 
 def kind_of(recipe: Recipe) -> str:
     """Return a recipe's kind, as recipe files write it."""
-    return next(name for name, (kind, _) in _KINDS.items() if isinstance(recipe, kind))
+    return next(name for name, (kind, *_) in _KINDS.items() if isinstance(recipe, kind))
 
 
 def recipes(kind: _Kind[_Recipe]) -> list[str]:
@@ -369,8 +385,8 @@ def build_recipe(values: Mapping[str, Any], where: str) -> Recipe:
     if name not in _KINDS:
         known = " or ".join(f"'kind: {kind}'" for kind in _KINDS)
         raise InputError(f"{where}: needs {known}")
-    kind, config = _KINDS[name]
-    if config is not None:
+    kind, config, needed = _KINDS[name]
+    if needed or fields.get("network"):
         network = settings.mapping(fields.get("network") or {}, f"{where}: network")
         try:
             fields["network"] = config.from_dict(network)
