@@ -272,6 +272,64 @@ def ablation_table(experiment: str, field: str) -> list[str]:
     return lines
 
 
+def rates_table(experiment: str) -> list[str]:
+    """What each rate leaves of images, attacks and accuracy."""
+    if (record := _optional(f"{experiment}-small")) is None:
+        return [f"Not run yet: `comdefend reproduce {experiment}`."]
+    columns = (
+        ("clean", "clean", None, None),
+        *((f"BIM {eps}/255", "oblivious", "bim", eps) for eps in (2, 4, 8, 16)),
+        ("BIM 8/255 made on the plain classifier", "transfer", "bim", 8),
+        *((f"adaptive PGD {eps}/255", "adaptive", "pgd", eps) for eps in (2, 8)),
+        ("AutoAttack 8/255", "adaptive", "autoattack", 8),
+    )
+    lines = [
+        "| | bits a pixel | PSNR, dB | BIM 8/255 kept | "
+        f"{' | '.join(title for title, *_ in columns)} |",
+        "| --- |" + " ---: |" * (3 + len(columns)),
+    ]
+    counts: dict[str, set[int]] = {}
+    for about in record["defenses"]:
+        figures = ["–"] * 3
+        if about["code"]:
+            (kept,) = (
+                flip["kept"]
+                for flip in about["code"]["flips"]
+                if (flip["change"], flip["eps"]) == ("bim", 8)
+            )
+            figures = [f"{about['bpp']:g}", f"{about['psnr']:.1f}", percent(kept)]
+        for _, threat, attack, eps in columns:
+            found = [
+                row
+                for row in record["rows"]
+                if (row["defense"], row["threat"], row["attack"], row["eps"])
+                == (about["name"], threat, attack, eps)
+            ]
+            figures.append(percent(found[0]["accuracy"]) if found else "–")
+            counts.setdefault(threat, set()).update(row["images"] for row in found)
+        lines.append(f"| {' | '.join([about['name'], *figures])} |")
+    ((whole,), (attacked,)) = counts["oblivious"], counts["adaptive"]
+    failed = [c for c in record["checks"] if c["passed"] is False]
+    lines += [
+        "",
+        f"{whole} test images of `{record['data']['source']}` (sample of seed "
+        f"{record['data']['seed']}), the first {attacked} of them attacked adaptively; classifier "
+        f"`{record['classifier']}`. BIM, of {_steps(record, 'bim')} steps, is made on the "
+        "classifier of the row, without the purifier. Each adaptive figure counts for each image "
+        f"the worst of all attacks within the bound. [Record](records/{experiment}-small.json), "
+        f"made by `comdefend reproduce {experiment}`. {len(record['checks']) - len(failed)} of "
+        f"{len(record['checks'])} sanity checks hold" + (":" if failed else "."),
+    ]
+    for check in failed:
+        lines += ["", f"- does not hold: {check['name']} ({check['detail']})"]
+    return lines
+
+
+def _steps(record: Record, attack: str) -> int:
+    (steps,) = {row["steps"] for row in record["rows"] if row["attack"] == attack}
+    return steps
+
+
 def paired_table(experiment: str, field: str, *bases: str) -> list[str]:
     """Compare defences on the images that both were attacked on, each with those after it."""
     record = load_record_file(ROOT / f"docs/records/{experiment}-small.json")
@@ -515,6 +573,7 @@ TABLES: dict[str, Callable[..., list[str]]] = {
     "decay": decay_table,
     "ablation": ablation_table,
     "paired": paired_table,
+    "rates": rates_table,
     "results": results_table,
     "speed": speed_table,
     "bfloat16": bfloat16_table,
