@@ -134,6 +134,27 @@ def decay_table() -> list[str]:
     ]
 
 
+def distillation_table() -> list[str]:
+    """What became of the lite network in each of its trainings."""
+    record = _read("docs/records/distillation.json")
+    lines = [
+        "| | steps | crop | phi | weight of the code | bits that are the teacher's | PSNR, dB |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in record["rows"]:
+        lines.append(
+            f"| {row['name']} | {row['steps']:,} | {row['crop']} | {row['phi']:g} "
+            f"| {row['teaching']:g} | {percent(row['same_bits'], 1)} "
+            f"| {row['validation_psnr']:.2f} |"
+        )
+    return [
+        *lines,
+        "",
+        f"Teacher `{record['teacher']}`; {record['measured_on']}; one run each, seed 0, "
+        f"{record['machine']}. [Record](records/distillation.json).",
+    ]
+
+
 def results_table(experiment: str, profile: str = "small") -> list[str]:
     """What an experiment measured, or that it has not been run."""
     name = f"{experiment}-{profile}"
@@ -567,6 +588,7 @@ TABLES: dict[str, Callable[..., list[str]]] = {
     "bench-figures": bench_figures,
     "bench-short": short_bench_table,
     "demo": demo_table,
+    "distillation": distillation_table,
     "engines": engines_table,
     "weights": weights_table,
     "cost": cost_table,
