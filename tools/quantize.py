@@ -24,6 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=weights())
     parser.add_argument("--sensitivity", action="store_true")
+    parser.add_argument("--floats", nargs="*", help="layers that stay in floats")
     arguments = parser.parse_args()
     name = arguments.name
     purifier = load(name)
@@ -33,7 +34,7 @@ def main() -> None:
     )
     pixels = images.images.float() / 255
     measured, held_out = pixels[:IMAGES], pixels[IMAGES:]
-    calibration = calibrate(purifier, measured)
+    calibration = calibrate(purifier, measured, arguments.floats)
     if arguments.sensitivity:
         for layer in sorted({key.rpartition(".")[0] for key in calibration}):
             alone = {key: value for key, value in calibration.items() if f"{layer}." in key}

@@ -58,7 +58,12 @@ def check_range(name: str, tensor: Tensor) -> None:
         return
     if tensor.numel() == 0:
         raise InputError(f"{name}: empty, its shape is {tuple(tensor.shape)}")
-    low, high = (bound.item() for bound in torch.aminmax(tensor.detach()))
+    values = tensor.detach()
+    if values.device.type == "cpu" and values.dtype == torch.float32:
+        # By one thread: torch's others would go on spinning, and be in the way of an engine's.
+        low, high = values.numpy().min().item(), values.numpy().max().item()
+    else:
+        low, high = (bound.item() for bound in torch.aminmax(values))
     if not (low >= -RANGE_TOLERANCE and high <= 1 + RANGE_TOLERANCE):
         raise InputError(f"{name}: must lie in [0, 1] without NaN, found {low:.4g} to {high:.4g}")
 
@@ -73,9 +78,10 @@ def pad_to_multiple(images: Tensor, factor: int) -> Tensor:
         images: (N, C, H, W), any H and W.
         factor: At least 1.
     """
-    if factor == 1:
-        return images
     height, width = images.shape[-2:]
+    # In a graph for any size nobody knows yet what divides it.
+    if factor == 1 or not (torch.compiler.is_compiling() or height % factor or width % factor):
+        return images
     rows = _reflected_indices(height, (height + factor - 1) // factor * factor, images.device)
     columns = _reflected_indices(width, (width + factor - 1) // factor * factor, images.device)
     return images.index_select(-2, rows).index_select(-1, columns)

@@ -1,6 +1,7 @@
 """What every engine offers, whatever computes behind it."""
 
 from collections.abc import Callable
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -8,11 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from comdefend.nn.config import PurifierConfig
+from comdefend.nn.images import check_images, pad_to_multiple
 from comdefend.nn.purifier import ComDefend
 
 Images = Tensor | npt.NDArray[np.float32]
 Network = Callable[[Tensor], Tensor]
-"""A float32 tensor to a float32 tensor: ComCNN or RecCNN, as an engine computes it."""
+"""A float32 tensor to a float32 tensor: a purifier or a part of it, as an engine computes it."""
+
+PARTS = ("purifier", "encoder", "decoder")
+"""Images to purified images, images to logits, a code to images; of images and codes whose sizes
+``config.multiple`` and ``config.reduction`` divide."""
 
 
 class Engine:
@@ -27,8 +33,8 @@ class Engine:
         precision: What it computes in: ``float32``, ``bfloat16`` or ``int8``.
         config: The purifier's architecture.
         device: Where the networks compute.
-        encoder: ComCNN: images whose size ``config.multiple`` divides, to logits.
-        decoder: RecCNN: a code to images.
+        open_part: Takes up one of `PARTS`. The purifier is opened at once, so that what cannot be
+            computed fails early, and the others when they are first asked for.
     """
 
     def __init__(
@@ -37,18 +43,18 @@ class Engine:
         precision: str,
         config: PurifierConfig,
         device: torch.device,
-        encoder: Network,
-        decoder: Network,
+        open_part: Callable[[str], Network],
     ) -> None:
         self.name = name
         self.precision = precision
         self.config = config
         self.device = device
+        self._whole = open_part("purifier")
         # A purifier with other networks in it: checks, padding and the threshold remain its own.
         with torch.device("meta"):
-            self._purifier = ComDefend(config).eval()
-        self._purifier.set_submodule("encoder", _Computed(encoder, device))
-        self._purifier.set_submodule("decoder", _Computed(decoder, device))
+            self._parts = ComDefend(config).eval()
+        for part in PARTS[1:]:
+            self._parts.set_submodule(part, _Computed(partial(open_part, part), device))
 
     @torch.inference_mode()
     def __call__(self, images: Images) -> Tensor:
@@ -58,7 +64,10 @@ class Engine:
             InputError: Wrong shape, channel count or range, or NaN.
             InputTypeError: Not float32.
         """
-        return self._purifier(self._tensor(images))
+        tensor = self._tensor(images)
+        check_images(tensor, self.config.channels, torch.float32)
+        height, width = tensor.shape[-2:]
+        return self._whole(pad_to_multiple(tensor, self.config.multiple))[..., :height, :width]
 
     @torch.inference_mode()
     def encode(self, images: Images) -> Tensor:
@@ -75,7 +84,7 @@ class Engine:
             InputError: Wrong shape, channel count or range, or NaN.
             InputTypeError: Not float32.
         """
-        return self._purifier.encode(self._tensor(images))
+        return self._parts.encode(self._tensor(images))
 
     @torch.inference_mode()
     def decode(self, code: Images, size: tuple[int, int] | None = None) -> Tensor:
@@ -93,7 +102,7 @@ class Engine:
                 not lie in [0, 1].
             InputTypeError: Not float32.
         """
-        return self._purifier.decode(self._tensor(code), size)
+        return self._parts.decode(self._tensor(code), size)
 
     def _tensor(self, values: Images) -> Tensor:
         # Copied, since an array may be read-only, and no tensor can be.
@@ -102,13 +111,17 @@ class Engine:
 
 
 class _Computed(nn.Module):
-    """A network that something else than torch's modules computes."""
+    """A network that something else than torch's modules computes, opened when it is needed."""
 
-    def __init__(self, network: Network, device: torch.device) -> None:
+    def __init__(self, open_network: Callable[[], Network], device: torch.device) -> None:
         super().__init__()
-        self.network = network
+        self.open_network = open_network
         # A purifier asks its parameters for type and device.
         self.anchor = nn.Parameter(torch.empty(0, device=device), requires_grad=False)
 
     def forward(self, values: Tensor) -> Tensor:
         return self.network(values)
+
+    @cached_property
+    def network(self) -> Network:
+        return self.open_network()

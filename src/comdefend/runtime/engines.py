@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from comdefend.errors import InputError
 from comdefend.extras import require
 from comdefend.inference import device_of
+from comdefend.nn.binarize import threshold
 from comdefend.nn.purifier import ComDefend
 from comdefend.processor import native_bf16, native_int8
 from comdefend.runtime.engine import Engine, Network
@@ -26,6 +27,7 @@ from comdefend.runtime.graphs import (
 from comdefend.runtime.quantization import (
     Calibration,
     check_calibration,
+    layer_names,
     quantize,
     shipped_calibration,
 )
@@ -33,14 +35,17 @@ from comdefend.runtime.quantization import (
 
 @dataclass(frozen=True)
 class _Job:
-    """A network, and how it is to be computed; with its calibration if it is part of a purifier."""
+    """A network, and how it is to be computed; with its calibration if it is part of a purifier.
+
+    ``layers`` are the names that the calibration has for its convolutions.
+    """
 
     network: nn.Module
     example: Tensor
     dims: dict[int, Any]
     precision: str
     threads: int
-    part: str = ""
+    layers: tuple[str, ...] = ()
     calibration: Calibration | None = None
 
 
@@ -101,20 +106,39 @@ def open_engine(
     precision = _precision(name, precision, device, calibration)
     # The purifier itself stays as it is, wherever it goes next.
     own = copy.deepcopy(purifier).requires_grad_(False)
-    config = purifier.config
     count = torch.get_num_threads() if threads is None else threads
-    side, code_side = 8 * config.multiple, 8 * config.reduction
-    images = torch.rand(2, config.channels, side, side, device=device)
-    code = torch.rand(2, config.code_maps, code_side, code_side, device=device)
-    encoded, decoded = convolution_dims(config.multiple), convolution_dims(config.reduction)
-    return Engine(
-        name,
-        precision,
-        config,
-        device,
-        kind.open(_Job(own.encoder, images, encoded, precision, count, "encoder", calibration)),
-        kind.open(_Job(own.decoder, code, decoded, precision, count, "decoder", calibration)),
-    )
+
+    def open_part(part: str) -> Network:
+        network, example, factor = _part(own, part)
+        dims, layers = convolution_dims(factor), layer_names(purifier.config, part)
+        return kind.open(_Job(network, example, dims, precision, count, layers, calibration))
+
+    return Engine(name, precision, purifier.config, device, open_part)
+
+
+class _Whole(nn.Module):
+    """A purifier without checks, for images that its multiple divides.
+
+    One graph: a code that stays inside is neither copied nor made a float32.
+    """
+
+    def __init__(self, purifier: ComDefend) -> None:
+        super().__init__()
+        self.encoder, self.decoder = purifier.encoder, purifier.decoder
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.decoder(threshold(self.encoder(images)))
+
+
+def _part(purifier: ComDefend, part: str) -> tuple[nn.Module, Tensor, int]:
+    """Return a part of a purifier, what it takes, and what must divide the sizes of that."""
+    config, device = purifier.config, purifier.device
+    if part == "decoder":
+        shape, factor = (2, config.code_maps, 8 * config.reduction), config.reduction
+    else:
+        shape, factor = (2, config.channels, 8 * config.multiple), config.multiple
+    network = _Whole(purifier).eval() if part == "purifier" else getattr(purifier, part)
+    return network, torch.rand(*shape, shape[-1], device=device), factor
 
 
 def open_network(
@@ -225,7 +249,7 @@ def _open_openvino(job: _Job) -> Network:
     hint = {"float32": "f32", "bfloat16": "bf16"}.get(job.precision)
     if job.precision == "int8":
         assert job.calibration is not None
-        quantize(model, job.part, job.calibration)
+        quantize(model, job.layers, job.calibration)
         # What layers compute in that stay in floats.
         hint = "bf16" if native_bf16("cpu") else "f32"
     settings = {

@@ -9,7 +9,7 @@ unused, for processors whose sums of products overflow, on which this precision 
 import hashlib
 import json
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from torch import Tensor
 from comdefend.atomic import atomic_write
 from comdefend.errors import DataMissingError, InputError, WeightsError
 from comdefend.extras import require
+from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
 from comdefend.runtime.graphs import convolution_dims, require_openvino, to_openvino, trace
 
@@ -42,19 +43,19 @@ def calibrate(
     Args:
         purifier: In evaluation mode, in float32, on the processor.
         images: (N, C, H, W) float32 in [0, 1]: a few hundred real ones, not those of a test.
-        floats: Layers to leave in floats, such as ``encoder.1``; by default the last of each part
-            and the second of the encoder: they are small, and cost most of the precision. The
-            first of each part always stays in floats.
+        floats: Layers to leave in floats, such as ``encoder.1``; by default the first and the last
+            of each part and the second of the encoder: they are small, and cost most of the
+            precision. The first of the encoder always stays in floats.
 
     Raises:
         ExtraMissingError: NNCF or OpenVINO is not installed.
         InputError: ``floats`` names a layer that is not there, or images do not fit the purifier.
     """
-    layers = dict(_layers(purifier))
+    layers = dict(_layers(purifier.config))
     if floats is None:
         last = len(purifier.config.encoder_widths), len(purifier.config.decoder_widths)
-        floats = "encoder.1", f"encoder.{last[0]}", f"decoder.{last[1]}"
-    floats = {*floats, "encoder.0", "decoder.0"}
+        floats = "encoder.1", "decoder.0", f"encoder.{last[0]}", f"decoder.{last[1]}"
+    floats = {*floats, "encoder.0"}
     if unknown := sorted(set(floats) - set(layers)):
         raise InputError(f"floats: no layers {unknown}; the layers are {', '.join(layers)}")
     require_openvino()
@@ -83,20 +84,25 @@ def calibrate(
             low, high = (quantizer.input_value(i).get_node().get_data().item() for i in (1, 2))
             found[f"{name}.range"] = torch.tensor([low, high])
             found[f"{name}.bias"] = torch.tensor(_bias_of(convolution).get_data()).flatten()
+    if (first := "decoder.0") not in floats:
+        # Its inputs are bits, of which nothing is lost; NNCF looks for them in the wrong place.
+        bias = purifier.decoder.layers[0].bias
+        assert isinstance(bias, Tensor)
+        found[f"{first}.range"], found[f"{first}.bias"] = torch.tensor([0.0, 1.0]), bias.detach()
     return found
 
 
-def quantize(model: Any, part: str, calibration: Calibration) -> None:
-    """Put a calibration into an ``openvino.Model`` of ComCNN or RecCNN.
+def quantize(model: Any, layers: Sequence[str], calibration: Calibration) -> None:
+    """Put a calibration into an ``openvino.Model`` of a purifier or a part of it.
 
     Args:
         model: Changed in place.
-        part: ``encoder`` or ``decoder``.
+        layers: Names of its convolutions, in their order: `layer_names`.
         calibration: As `calibrate` returns it.
     """
     ops = require("openvino.opset13", "runtime")
-    for index, convolution in enumerate(_convolutions(model)):
-        limits = calibration.get(f"{part}.{index}.range")
+    for name, convolution in zip(layers, _convolutions(model), strict=True):
+        limits = calibration.get(f"{name}.range")
         if limits is None:
             continue
         low, high = (np.float32(limit) for limit in limits.tolist())
@@ -107,7 +113,7 @@ def quantize(model: Any, part: str, calibration: Calibration) -> None:
         rounded_filters = ops.fake_quantize(
             filters, -largest, largest, -largest, largest, levels=255
         )
-        bias, corrected = _bias_of(convolution), calibration[f"{part}.{index}.bias"].numpy()
+        bias, corrected = _bias_of(convolution), calibration[f"{name}.bias"].numpy()
         replacement = ops.constant(corrected.reshape(bias.get_data().shape))
         for user in bias.output(0).get_target_inputs():
             user.replace_source_output(replacement.output(0))
@@ -177,7 +183,7 @@ def check_calibration(purifier: ComDefend, calibration: Calibration, where: str)
     Raises:
         WeightsError: It does not; the message begins with ``where``.
     """
-    layers = dict(_layers(purifier))
+    layers = dict(_layers(purifier.config))
     quantized = {key.rpartition(".")[0] for key in calibration}
     wanted = {f"{name}.{what}" for name in quantized for what in ("range", "bias")}
     if set(calibration) != wanted or not quantized <= set(layers):
@@ -189,9 +195,13 @@ def check_calibration(purifier: ComDefend, calibration: Calibration, where: str)
             raise WeightsError(f"{where}: {name} does not fit the layer of the weights")
 
 
-def _layers(purifier: ComDefend) -> Iterator[tuple[str, int]]:
+def layer_names(config: PurifierConfig, part: str) -> tuple[str, ...]:
+    """Return the names of a purifier's convolutions in their order, or those of a part of it."""
+    return tuple(name for name, _ in _layers(config) if part in ("purifier", name.split(".")[0]))
+
+
+def _layers(config: PurifierConfig) -> Iterator[tuple[str, int]]:
     """Yield each convolution's name and its number of output channels."""
-    config = purifier.config
     for part, channels in (
         ("encoder", config.encoder_channels),
         ("decoder", config.decoder_channels),
