@@ -16,7 +16,8 @@ from comdefend.training.recipe import (
 
 def test_recipes_of_the_shipped_weights():
     assert recipes(PurifierRecipe) == [
-        "gray-4bpp", "rgb-12bpp", "rgb-12bpp-lite", "rgb-12bpp-lite-start", "rgb-variable",
+        "gray-4bpp", "rgb-12bpp", "rgb-12bpp-lite", "rgb-12bpp-lite-start",
+        "rgb-variable", "rgb-variable-start",
     ]  # fmt: skip
     assert recipes(ClassifierRecipe) == ["cifar10-small", "fashion-mnist-small"]
     assert load_recipe("rgb-12bpp", PurifierRecipe).network == RGB_12BPP

@@ -21,7 +21,11 @@ class PurifierLoss(NamedTuple):
 
 
 def purifier_loss(
-    images: Tensor, purified: Tensor, code: Tensor, code_weight: float = 1e-4
+    images: Tensor,
+    purified: Tensor,
+    code: Tensor,
+    code_weight: float = 1e-4,
+    balanced: bool = False,
 ) -> PurifierLoss:
     """Compute L1 + L2 of Jia et al. 2019 (Equations 2 to 4).
 
@@ -37,12 +41,20 @@ def purifier_loss(
         purified: Rec(c), the same shape and range.
         code: c, (N, K, h, w) in [0, 1].
         code_weight: lambda. A positive value makes the code use more zeros.
+        balanced: Weigh each image by the inverse of its own error, so that its PSNR counts and not
+            its error: where images of a batch are coded at different rates, those of the lowest
+            would else be most of the loss. The loss keeps its value, its gradient is another.
 
     Returns:
         The loss and its parts by name.
     """
     count = images.shape[0]
-    reconstruction = (purified - images).square().sum() / (2 * count)
+    errors = (purified - images).square().flatten(1).sum(1) / 2
+    if balanced:
+        sizes = errors.detach().clamp(min=1e-12)
+        # The loss keeps its value, and with it its balance with the code's part.
+        errors = errors * (sizes.mean() / sizes)
+    reconstruction = errors.mean()
     sparsity = code_weight * code.square().sum() / count
     return PurifierLoss(reconstruction + sparsity, reconstruction, sparsity)
 

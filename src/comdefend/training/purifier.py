@@ -71,7 +71,10 @@ class PurifierTraining(LightningModule):
         code = self.purifier.binarize(logits, self._noise(logits)) * self._kept(logits)
         if self.teacher is None:
             purified = self.purifier.decode(code, size)
-            loss = purifier_loss(images, purified.float(), code.float(), self.recipe.code_weight)
+            loss = purifier_loss(
+                images, purified.float(), code.float(), self.recipe.code_weight,
+                balanced=bool(self.recipe.network.rates),
+            )  # fmt: skip
         else:
             # Bits that bfloat16 turns over are those of which the teacher is not sure anyway.
             low = torch.autocast(images.device.type, torch.bfloat16, native_bf16(images.device))
