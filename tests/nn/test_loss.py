@@ -20,3 +20,15 @@ def test_loss_does_not_depend_on_the_batch_size():
     once = purifier_loss(images, purified, code)
     twice = purifier_loss(*(torch.cat([t, t]) for t in (images, purified, code)))
     torch.testing.assert_close(once.total, twice.total)
+
+
+def test_balanced_images_count_by_their_psnr():
+    images, code = torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)
+    scale = torch.tensor([0.5, 0.1], requires_grad=True)
+    purified = scale.view(2, 1, 1, 1).expand(images.shape)
+    loss = purifier_loss(images, purified, code, balanced=True)
+    assert loss.total.item() == pytest.approx(purifier_loss(images, purified, code).total.item())
+    (gradient,) = torch.autograd.grad(loss.total, scale)
+    # Of log(scale), as PSNR has it: one step of either moves the loss by the same.
+    ours = gradient * scale
+    assert ours[0].item() == pytest.approx(ours[1].item())
