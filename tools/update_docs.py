@@ -31,6 +31,7 @@ DOCUMENTS = (
     "README.md",
     "docs/noise.md",
     "docs/performance.md",
+    "docs/rates.md",
     "docs/results.md",
     "docs/training.md",
 )
@@ -346,6 +347,40 @@ def rates_table(experiment: str) -> list[str]:
     return lines
 
 
+def kept_table() -> list[str]:
+    """How much of which perturbation comes out again, at each rate."""
+    if (record := _optional("kept")) is None:
+        return ["Not run yet: `python tools/kept.py`."]
+    changes = {"random": "random signs", "bim": "oblivious", "adaptive": "adaptive"}
+    lines = [
+        "| bits a pixel | PSNR, dB | "
+        + " | ".join(
+            f"{what}: {title}"
+            for what in ("kept", "passed on", "bits flipped")
+            for title in changes.values()
+        )
+        + " |",
+        "| ---: " * (2 + 3 * len(changes)) + "|",
+    ]
+    for row in record["rows"]:
+        flips = {flip["change"]: flip for flip in row["flips"]}
+        figures = [percent(flips[name]["kept"]) for name in changes]
+        figures += [f"{flips[name]['passed_on']:.2f}" for name in changes]
+        figures += [percent(flips[name]["share"], 1) for name in changes]
+        rate = [f"{row['bpp']:g}", f"{row['psnr']:.1f}"]
+        lines.append(f"| {' | '.join([*rate, *figures])} |")
+    return [
+        *lines,
+        "",
+        f"`{record['weights']}` before `{record['classifier']}`, {record['images']} test images of "
+        f"`{record['data']}`, {record['eps']}/255: random signs of the full bound; BIM of "
+        f"{record['steps']['bim']} steps on the classifier alone; PGD of "
+        f"{record['steps']['adaptive']} steps through the purifier. *Kept*: of the perturbation, "
+        "what comes out again (its projection on what went in). *Passed on*: how large what comes "
+        "out is, beside what went in. [Record](records/kept.json), made by `python tools/kept.py`.",
+    ]
+
+
 def _steps(record: Record, attack: str) -> int:
     (steps,) = {row["steps"] for row in record["rows"] if row["attack"] == attack}
     return steps
@@ -594,6 +629,7 @@ TABLES: dict[str, Callable[..., list[str]]] = {
     "cost": cost_table,
     "decay": decay_table,
     "ablation": ablation_table,
+    "kept": kept_table,
     "paired": paired_table,
     "rates": rates_table,
     "results": results_table,
