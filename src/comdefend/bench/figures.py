@@ -23,8 +23,12 @@ def cost_against_area(record: Row) -> str:
             # Through the largest image, where the fixed cost of a call weighs least.
             last = rows[-1]["seconds"] / areas[-1]
             panel.loglog(areas, [last * area for area in areas], ":", color=FAINT, linewidth=0.8)
+        rows = [row for found in curves.values() for row in found]
+        sides = {_area(row): "x".join(map(str, row["shape"][2:])) for row in rows}
+        panel.set_xticks(list(sides), list(sides.values()))
         panel.set_xlabel("pixels")
         panel.set_ylabel("seconds")
+        _plain(panel)
         _name(figure, panel, curves)
         return svg(figure, "Time of one image against its area")
 
@@ -40,6 +44,9 @@ def cost_against_batch(record: Row) -> str:
         for index, found in enumerate(curves.values()):
             batches = [row["shape"][0] for row in found]
             panel.loglog(batches, [1 / row["images_per_second"] for row in found], **_style(index))
+        batches = sorted({row["shape"][0] for found in curves.values() for row in found})
+        panel.set_xticks(batches, [str(batch) for batch in batches])
+        _plain(panel)
         sizes = {"x".join(map(str, row["shape"][2:])) for row in rows if _area(row) == smallest}
         panel.set_xlabel(f"images of {', '.join(sorted(sizes))} in a batch")
         panel.set_ylabel("seconds an image")
@@ -79,6 +86,12 @@ def _style(index: int) -> dict[str, Any]:
         "markersize": 4,
         "linewidth": 1.3,
     }
+
+
+def _plain(panel: Any) -> None:
+    """Write the times as decimals: as text, powers of ten would be raw formulas."""
+    panel.minorticks_off()
+    panel.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
 def _name(figure: Any, panel: Any, curves: dict[str, list[Row]]) -> None:
