@@ -218,14 +218,11 @@ def measured(source, target, weights):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_panorama_of_100_megapixels_needs_less_than_1_5_gib(tmp_path, tiny, chelsea):
-    save_weights(tmp_path / "tiny.safetensors", tiny, {})
+def test_a_panorama_of_100_megapixels_needs_less_than_1_5_gib(tmp_path, chelsea):
     chelsea.resize((20_000, 5000)).save(tmp_path / "panorama.jpg")
-    count, mib = measured(
-        tmp_path / "panorama.jpg", tmp_path / "out.png", tmp_path / "tiny.safetensors"
-    )
+    count, mib = measured(tmp_path / "panorama.jpg", tmp_path / "out.png", "rgb-12bpp-lite")
     assert count == 1
-    assert mib < 1536
+    assert mib < 1536, mib
     with Image.open(tmp_path / "out.png") as out:
         assert out.size == (20_000, 5000)
 
