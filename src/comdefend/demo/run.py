@@ -19,7 +19,7 @@ from comdefend.attacks import perturb
 from comdefend.data.sources import batches
 from comdefend.defense import DefendedClassifier
 from comdefend.demo.pictures import Example, Verdict, draw
-from comdefend.demo.scenes import Scene, fashion_scene, photo_scene, robust_scene
+from comdefend.demo.scenes import Scene, fashion_scene, photo_scene
 from comdefend.inference import images_at_once
 
 EPS = 8
@@ -66,7 +66,7 @@ def run_demo(output: Path) -> dict[str, Any]:
         def say(text: str) -> None:
             bar.update(task, description=text)
 
-        for make in (fashion_scene, robust_scene, photo_scene):
+        for make in (fashion_scene, photo_scene):
             rows += _Demonstration(make(), say).run(output)
     record = {
         "eps": f"{EPS}/255",
@@ -121,7 +121,7 @@ class _Demonstration:
             [self._example(i, attacked["pgd"], adaptive) for i in scene.shown],
             f"{scene.name}: attacked by PGD-{PGD_STEPS} within {EPS}/255 on "
             f"{scene.classifier_name}, purified by {scene.purifier_name}",
-            output / scene.picture,
+            output / f"{scene.name.lower()}.png",
         )
         return [
             {
@@ -250,7 +250,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     for name in ("clean", "clean,\npurified", "attacked", "defended", "adaptive"):
         table.add_column(name, justify="right", min_width=8)
     for index, row in enumerate(rows):
-        first = index == 0 or row["purifier"] != rows[index - 1]["purifier"]
+        first = index == 0 or row["data"] != rows[index - 1]["data"]
         if first and index:
             table.add_section()
         names = f"{row['images']} {row['data']}"

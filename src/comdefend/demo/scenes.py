@@ -32,7 +32,6 @@ class Scene:
         classifier: Images in [0, 1] to logits.
         purifier: The defence.
         shown: Indices of the images in the picture.
-        picture: Name of the picture's file.
     """
 
     name: str
@@ -44,7 +43,6 @@ class Scene:
     classifier: nn.Module
     purifier: ComDefend
     shown: tuple[int, ...]
-    picture: str
 
 
 @dataclass(frozen=True)
@@ -78,30 +76,20 @@ def fashion_images() -> tuple[Tensor, Tensor]:
 
 
 def fashion_scene() -> Scene:
-    """Return 200 Fashion-MNIST test images with the published method's purifier."""
-    return _fashion("fashion-mnist-small", "gray-4bpp", "fashion-mnist.png")
-
-
-def robust_scene() -> Scene:
-    """Return the same images with a pair that was trained against who attacks both."""
-    return _fashion("fashion-mnist-robust", "gray-2bpp-robust", "fashion-mnist-robust.png")
-
-
-def _fashion(classifier: str, purifier: str, picture: str) -> Scene:
+    """Return 200 Fashion-MNIST test images with the shipped classifier and purifier."""
     images, labels = fashion_images()
     classes = DATASETS["fashion-mnist"].classes
     return Scene(
         name="Fashion-MNIST",
-        classifier_name=classifier,
-        purifier_name=purifier,
+        classifier_name="fashion-mnist-small",
+        purifier_name="gray-4bpp",
         images=images.float() / 255,
         accepted=torch.nn.functional.one_hot(labels, len(classes)).bool(),
         classes=classes,
-        classifier=zoo.load_classifier(classifier),
-        purifier=zoo.load(purifier),
+        classifier=zoo.load_classifier("fashion-mnist-small"),
+        purifier=zoo.load("gray-4bpp"),
         # The first image of six classes that do not look alike.
         shown=tuple(int((labels == c).nonzero()[0]) for c in (0, 1, 5, 7, 8, 9)),
-        picture=picture,
     )
 
 
@@ -134,5 +122,4 @@ def photo_scene() -> Scene:
         classifier=open_classifier("efficientnet-lite0"),
         purifier=zoo.load("rgb-12bpp"),
         shown=tuple(range(len(_PHOTOS))),
-        picture="photographs.png",
     )
