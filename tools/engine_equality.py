@@ -83,13 +83,12 @@ def measure_set(
 
 @torch.inference_mode()
 def _outputs(purifier: ComDefend | Engine, shown: Shown) -> dict[str, tuple[Any, Tensor]]:
-    """Return codes and purified images."""
+    """Return codes and purified images; engines compute these by graphs of their own."""
     found = {}
     for kind, images in shown.items():
-        size = (images.shape[-2], images.shape[-1])
         parts = batches(len(images), BATCH)
         codes = [purifier.encode(images[part]) for part in parts]
-        purified = [purifier.decode(code, size) for code in codes]
+        purified = [purifier(images[part]) for part in parts]
         found[kind] = torch.cat(codes).bool(), torch.cat(purified)
     return found
 

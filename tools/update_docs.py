@@ -29,6 +29,7 @@ from comdefend.evaluation.tables import (
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = (
     "README.md",
+    "docs/choosing.md",
     "docs/noise.md",
     "docs/performance.md",
     "docs/rates.md",
@@ -347,6 +348,51 @@ def rates_table(experiment: str) -> list[str]:
     return lines
 
 
+CHOSEN_CLEAN = 0.75
+
+
+def choosing_table() -> list[str]:
+    """The rate to take for each bound: chosen on one half of the images, measured on the other."""
+    if (record := _optional("ladder-small")) is None:
+        return ["Not run yet: `comdefend reproduce ladder`."]
+    rows = {
+        (row["defense"], row["threat"], row["attack"], row["eps"]): row for row in record["rows"]
+    }
+    half = record["data"]["images"] // 2
+
+    def share(name: str, threat: str, attack: str | None, eps: int | None, part: slice) -> float:
+        verdicts = rows[name, threat, attack, eps]["correct"][part]
+        return verdicts.count("1") / len(verdicts)
+
+    first, second = slice(None, half), slice(half, None)
+    rates = {d["name"]: d["bpp"] for d in record["defenses"] if d["name"].startswith("one network")}
+    usable = [n for n in rates if share(n, "clean", None, None, first) >= CHOSEN_CLEAN]
+    lines = [
+        "| attacks within | take | clean | BIM, attacker does not know | no purifier "
+        "| PGD, attacker knows | no purifier |",
+        "| ---: | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for eps in (2, 4, 8, 16):
+        best = max(usable, key=lambda name: share(name, "oblivious", "bim", eps, first))
+        figures = [share(best, "clean", None, None, second)]
+        for threat, attack, part in (
+            ("oblivious", "bim", second),
+            ("adaptive", "pgd", slice(None)),
+        ):
+            figures += [share(name, threat, attack, eps, part) for name in (best, "none")]
+        take = f'`comdefend.load("rgb-variable@{rates[best]:g}")`'
+        lines.append(f"| {eps}/255 | {' | '.join([take, *map(percent, figures)])} |")
+    (attacked,) = {row["images"] for row in record["rows"] if row["threat"] == "adaptive"}
+    return [
+        *lines,
+        "",
+        f"Of the rates that keep {percent(CHOSEN_CLEAN)} of clean images right on the first {half} "
+        "images, the one that keeps most of them right under the attack; the figures are of the "
+        f"other {half}, those of PGD of the first {attacked}. `{record['data']['source']}`, "
+        f"`{record['classifier']}`; [record](records/ladder-small.json).",
+    ]
+
+
 def kept_table() -> list[str]:
     """How much of which perturbation comes out again, at each rate."""
     if (record := _optional("kept")) is None:
@@ -635,6 +681,7 @@ TABLES: dict[str, Callable[..., list[str]]] = {
     "results": results_table,
     "speed": speed_table,
     "bfloat16": bfloat16_table,
+    "choosing": choosing_table,
 }
 
 
