@@ -7,6 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
+import ladder_figure  # noqa: E402
 import noise_figure  # noqa: E402
 import update_docs  # noqa: E402
 
@@ -37,11 +38,10 @@ def test_the_benchmarks_figures_are_those_of_the_record():
         assert path.read_text() == text, "run: python tools/update_docs.py"
 
 
-def test_the_noise_figure_is_that_of_the_record():
-    record = json.loads(noise_figure.RECORD.read_text())
-    assert noise_figure.FIGURE.read_text() == noise_figure.draw(record), (
-        "run: python tools/noise_figure.py"
-    )
+@pytest.mark.parametrize("tool", [noise_figure, ladder_figure], ids=lambda tool: tool.__name__)
+def test_figures_are_those_of_the_records(tool):
+    record = json.loads(tool.RECORD.read_text())
+    assert tool.FIGURE.read_text() == tool.draw(record), f"run: python tools/{tool.__name__}.py"
 
 
 @pytest.mark.parametrize("document", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], ids=str)
