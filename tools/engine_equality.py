@@ -86,7 +86,7 @@ def _outputs(purifier: ComDefend | Engine, shown: Shown) -> dict[str, tuple[Any,
     """Return codes and purified images; engines compute these by graphs of their own."""
     found = {}
     for kind, images in shown.items():
-        parts = batches(len(images), BATCH)
+        parts = list(batches(len(images), BATCH))
         codes = [purifier.encode(images[part]) for part in parts]
         purified = [purifier(images[part]) for part in parts]
         found[kind] = torch.cat(codes).bool(), torch.cat(purified)
