@@ -40,6 +40,11 @@ def draw(record: dict[str, Any]) -> str:
         _draw_fidelity(fidelity, record, rungs, nested)
         _draw_accuracy(oblivious, record, (rungs, nested), "oblivious", "bim")
         _draw_accuracy(adaptive, record, (rungs, nested), "adaptive", "pgd")
+        # Beside the panels: inside, it would lie on the curves.
+        lines, labels = oblivious.get_legend_handles_labels()
+        figure.legend(
+            lines, labels, frameon=False, fontsize=8, ncols=len(labels), loc="outside lower right"
+        )
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None}, facecolor="white")
     return buffer.getvalue()
@@ -83,10 +88,10 @@ def _draw_accuracy(
             axes.plot([d["bpp"] for d in chosen], heights, style, color=color, ms=4, label=shown)
         bare = 100 * _figure(record, "none", kind, name, eps, "accuracy")
         axes.axhline(bare, color=color, linestyle=":", linewidth=1)
+    axes.plot([], [], "s--", color=GREY, ms=4, label=NESTED)
     axes.plot([], [], ":", color=GREY, label="no purifier")
     axes.set_ylim(0, 100)
     axes.set_ylabel("%")
-    axes.legend(frameon=False, fontsize=8, ncols=2)
 
 
 def _figure(
