@@ -4,7 +4,9 @@ import pytest
 import torch
 
 import comdefend
+from comdefend.attacks import perturb
 from comdefend.data import load_image_set
+from comdefend.runtime import open_engine
 from comdefend.training.measure import measure_accuracy, measure_fidelity
 
 
@@ -35,8 +37,12 @@ def test_the_fashion_classifier_on_the_shipped_images(fashion):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
-    ("name", "data"), [("rgb-12bpp", "cifar10"), ("gray-4bpp", "fashion-mnist")]
-)
+    ("name", "data"),
+    [
+        ("rgb-12bpp", "cifar10"), ("rgb-12bpp-lite", "cifar10"), ("rgb-variable", "cifar10"),
+        ("gray-4bpp", "fashion-mnist"),
+    ],
+)  # fmt: skip
 def test_purifiers_measure_what_their_record_says(data_folder, name, data):
     fidelity = measure_fidelity(comdefend.load(name), load_image_set(data, "test").images)
     record = comdefend.load_record(name)["fidelity"]
@@ -51,3 +57,29 @@ def test_classifiers_measure_what_their_record_says(data_folder, name, data):
     classifier = comdefend.load_classifier(name)
     accuracy = measure_accuracy(classifier, load_image_set(data, "test"))
     assert accuracy == pytest.approx(comdefend.load_record(name)["accuracy"], abs=1e-3)
+
+
+def most_changed(name, classifier, images, labels):
+    """Return by how much the fastest engine changes an accuracy, clean or attacked, at most."""
+    purifier = comdefend.load(name)
+    engine = open_engine(purifier)
+    attacked = perturb(classifier, images, labels, "bim", 8, 10)
+    changes = []
+    with torch.inference_mode():
+        for shown in (images, attacked):
+            right = [classifier(by(shown)).argmax(1) == labels for by in (purifier, engine)]
+            changes.append(abs(right[0].float().mean() - right[1].float().mean()).item())
+    return max(changes)
+
+
+def test_the_fastest_engine_keeps_the_accuracies(fashion):
+    labels = fashion.accepted.float().argmax(1)
+    assert most_changed("gray-4bpp", fashion.classifier, fashion.images, labels) <= 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["rgb-12bpp", "rgb-12bpp-lite", "rgb-variable"])
+def test_the_fastest_engine_keeps_the_accuracies_on_cifar10(data_folder, name):
+    sample = load_image_set("cifar10", "test").sample(300, 0)
+    classifier = comdefend.load_classifier("cifar10-small")
+    assert most_changed(name, classifier, sample.images.float() / 255, sample.labels) <= 0.011
