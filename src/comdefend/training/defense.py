@@ -76,6 +76,13 @@ class DefenseTraining(Descent):
         generator = step_generator(recipe.seed, "augmentation", self.step)
         clean = augment(pixels.float() / 255, generator, recipe.translate, recipe.flip)
         clean = clean.contiguous(memory_format=torch.channels_last)
+        if self.current_epoch < recipe.clean_epochs:
+            network.purifier.train()
+            _, rebuilding = self._purified(clean, clean, generator)
+            self.log("loss_rebuilding", rebuilding, prog_bar=True)
+            self.descend(rebuilding)
+            self.average.update_parameters(network)
+            return
         network.eval()
         attack = (recipe.attack_eps, recipe.attack_steps, generator)
         attacked = perturbed(network, clean, labels, *attack)
@@ -83,24 +90,30 @@ class DefenseTraining(Descent):
         network.purifier.train(recipe.trained != "classifier")
         network.classifier.train(recipe.trained != "purifier")
 
-        purifier, rebuilding = network.purifier, torch.zeros(())
-        purified = attacked
-        if isinstance(purifier, ComDefend):
-            logits = purifier.logits(attacked)
-            noise = torch.randn(logits.shape, generator=generator).to(logits)
-            code = purifier.binarize(logits, noise)
-            purified = purifier.decode(code, size=(clean.shape[-2], clean.shape[-1]))
-            parts = purifier_loss(clean, purified.float(), code.float(), recipe.code_weight)
-            # Of a pixel, not of an image: its size must not weigh.
-            rebuilding = recipe.rebuilding * parts.total / clean[0, 0].numel()
+        purified, rebuilding = self._purified(attacked, clean, generator)
         answers = network.classifier(purified)
         classification = F.cross_entropy(answers, labels)
-        self.descend(classification + rebuilding)
+        self.descend(classification + recipe.rebuilding * rebuilding)
         self.average.update_parameters(network)
 
         accuracy = (answers.argmax(1) == labels).float().mean()
         self.log_dict({"loss_classification": classification, "loss_rebuilding": rebuilding})
         self.log("attacked_accuracy", accuracy, prog_bar=True)
+
+    def _purified(
+        self, images: Tensor, clean: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Return purified images, and how far from the clean ones they are: `purifier_loss`."""
+        purifier = self.network.purifier
+        if not isinstance(purifier, ComDefend):
+            return images, torch.zeros(())
+        logits = purifier.logits(images)
+        noise = torch.randn(logits.shape, generator=generator).to(logits)
+        code = purifier.binarize(logits, noise)
+        purified = purifier.decode(code, size=(clean.shape[-2], clean.shape[-1]))
+        parts = purifier_loss(clean, purified.float(), code.float(), self.recipe.code_weight)
+        # Of a pixel, not of an image: its size must not weigh.
+        return purified, parts.total / clean[0, 0].numel()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Attack the averaged weights on training images that were held out."""

@@ -239,6 +239,8 @@ class DefenseRecipe:
         epochs: Passes over the training images.
         network: Architecture of a purifier that is trained from the beginning; none to start from
             ``purifier``.
+        clean_epochs: The first so many of the epochs train the purifier alone, to rebuild clean
+            images: attacks through one that rebuilds nothing yet would teach the classifier little.
         trained: ``both``, ``purifier`` or ``classifier``; what is not trained stays as it is.
         batch: Images in a step.
         learning_rate: Peak learning rate of Muon, for filters.
@@ -259,6 +261,7 @@ class DefenseRecipe:
     epochs: int
     purifier: str = "none"
     network: PurifierConfig | None = None
+    clean_epochs: int = 0
     trained: str = "both"
     batch: int = 128
     learning_rate: float = 0.01
@@ -290,6 +293,10 @@ class DefenseRecipe:
             raise InputError(f"translate must be from 0 to 8 pixels: {self.translate}")
         if self.network and self.purifier != "none":
             raise InputError("give purifier or network, not both")
+        if not 0 <= self.clean_epochs < self.epochs:
+            raise InputError(
+                f"clean_epochs must be at least 0 and below {self.epochs}: {self.clean_epochs}"
+            )
         if self.network:
             wanted: tuple[str, ...] = ("both", "purifier")
         elif self.purifier != "none":
@@ -298,6 +305,8 @@ class DefenseRecipe:
             wanted = ("classifier",)
         if self.trained not in wanted:
             raise InputError(f"trained must be {' or '.join(wanted)}, not '{self.trained}'")
+        if self.clean_epochs and self.trained == "classifier":
+            raise InputError("clean_epochs train the purifier, which trained: classifier leaves")
 
     @property
     def purifies(self) -> bool:
