@@ -14,6 +14,7 @@ from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
 from comdefend.nn.zoo import save_weights
 from comdefend.training.defense import train_defense
+from comdefend.training.measure import measure_fidelity
 from comdefend.training.purifier import initialize
 from comdefend.training.recipe import DefenseRecipe, build_recipe
 from comdefend.training.start import train
@@ -121,6 +122,26 @@ def test_a_new_purifier(recipe, start, tmp_path):
     assert "a new purifier" in path.with_suffix(".md").read_text()
 
 
+def test_a_new_purifier_learns_to_rebuild_first(recipe, start, tmp_path, monkeypatch):
+    network, fit = comdefend.load(start).config, training.fit
+    new = dataclasses.replace(recipe, purifier="none", network=network, clean_epochs=5)
+
+    def clean_epochs_only(module, train, validation, output, epochs, *others):
+        return fit(module, train, validation, output, new.clean_epochs, *others)
+
+    monkeypatch.setattr(training, "fit", clean_epochs_only)
+    path = train_defense(new, tmp_path / "run")
+    before = comdefend.load_classifier("fashion-mnist-small").state_dict()
+    for name, tensor in pair(path).classifier.state_dict().items():
+        assert tensor.equal(before[name]), name
+    psnr = comdefend.load_record(path)["fidelity"]["psnr"]
+    assert (
+        psnr
+        > measure_fidelity(comdefend.load(start), load_image_set(recipe.data, "test").images).psnr
+        + 3
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -145,6 +166,8 @@ def test_what_cannot_start_leaves_no_folder(recipe, tmp_path, change, message):
         ),
         ({"network": PurifierConfig(channels=1)}, "give purifier or network, not both"),
         ({"trained": "all"}, "trained must be both or purifier or classifier, not 'all'"),
+        ({"clean_epochs": 6}, "clean_epochs must be at least 0 and below 6: 6"),
+        ({"clean_epochs": 1, "trained": "classifier"}, "clean_epochs train the purifier"),
         ({"averaging": 1.0}, "averaging must be at least 0 and below 1"),
         ({"attack_eps": 300.0}, "attack_eps must be at most 255"),
     ],
