@@ -79,7 +79,7 @@ class DefenseTraining(Descent):
         if self.current_epoch < recipe.clean_epochs:
             network.purifier.train()
             _, rebuilding = self._purified(clean, clean, generator)
-            self.log("loss_rebuilding", rebuilding, prog_bar=True)
+            self.log("loss_rebuilding", rebuilding)
             self.descend(rebuilding)
             self.average.update_parameters(network)
             return
@@ -97,7 +97,8 @@ class DefenseTraining(Descent):
         self.average.update_parameters(network)
 
         accuracy = (answers.argmax(1) == labels).float().mean()
-        self.log_dict({"loss_classification": classification, "loss_rebuilding": rebuilding})
+        self.log("loss_classification", classification)
+        self.log("loss_rebuilding", rebuilding)
         self.log("attacked_accuracy", accuracy, prog_bar=True)
 
     def _purified(
