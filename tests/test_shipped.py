@@ -34,13 +34,32 @@ def test_the_fashion_classifier_on_the_shipped_images(fashion):
     assert hits.float().mean() > 0.88
 
 
+def test_the_robust_pair_on_the_shipped_images(fashion):
+    labels = fashion.accepted.float().argmax(1)
+    pair = comdefend.DefendedClassifier(
+        comdefend.load("gray-2bpp-robust"), comdefend.load_classifier("fashion-mnist-robust")
+    )
+
+    def right(defended):
+        found = perturb(defended, fashion.images, labels, "pgd", 8, 20)
+        with torch.no_grad():
+            return [
+                (defended(x).argmax(1) == labels).float().mean() for x in (fashion.images, found)
+            ]
+
+    clean, left = right(pair)
+    assert clean > 0.85
+    assert left > 0.75
+    assert left > right(fashion.defended)[1] + 0.15
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("name", "data"),
     [
         ("rgb-12bpp", "cifar10"), ("rgb-12bpp-lite", "cifar10"), ("rgb-variable", "cifar10"),
-        ("gray-4bpp", "fashion-mnist"),
+        ("gray-4bpp", "fashion-mnist"), ("gray-2bpp-robust", "fashion-mnist"),
     ],
 )  # fmt: skip
 def test_purifiers_measure_what_their_record_says(data_folder, name, data):

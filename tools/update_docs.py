@@ -20,9 +20,12 @@ from comdefend.evaluation.report import render_report
 from comdefend.evaluation.tables import (
     Column,
     Record,
+    combine,
+    corruptions,
     markdown_table,
     percent,
     select,
+    show,
     survivors,
 )
 
@@ -46,13 +49,13 @@ def demo_table() -> list[str]:
     """Accuracies of the demo, from its record."""
     record = _read("docs/demo/record.json")
     lines = [
-        "| images | classifier, purifier | attack | clean | clean, purified | attacked | defended "
-        "| adaptive |",
-        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| images | attacked classifier | defence | attack | clean | clean, defended | attacked "
+        "| defended | adaptive |",
+        "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in record["rows"]:
         attack = row["attack"].upper() + (f"-{row['steps']}" if row["steps"] > 1 else "")
-        names = [f"{row['images']} {row['data']}", f"{row['classifier']}, {row['purifier']}"]
+        names = [f"{row['images']} {row['data']}", row["classifier"], row["defense"]]
         keys = ("clean", "clean_defended", "attacked", "defended", "adaptive")
         shares = [f"{row[key]:.0%}" for key in keys]
         if row["adaptive_images"] != row["images"]:
@@ -91,15 +94,19 @@ def weights_table() -> list[str]:
     ]
     for name in comdefend.weights():
         record = comdefend.load_record(name)
-        fidelity = record["fidelity"]
+        fidelity, recipe = record["fidelity"], record["recipe"]
+        against = ", against attacks" if recipe["kind"] == "defense" else ""
         lines.append(
-            f"| `{name}` | {record['recipe']['data']} | {record['bpp']:g} | {fidelity['psnr']:.2f} "
+            f"| `{name}` | {recipe['data']}{against} | {record['bpp']:g} | {fidelity['psnr']:.2f} "
             f"| {fidelity['pooled_psnr']:.2f} | {fidelity['ssim']:.3f} |"
         )
     lines += ["", "| classifier | parameters | clean accuracy |", "| --- | ---: | ---: |"]
     for name in comdefend.classifier_weights():
         record = comdefend.load_record(name)
-        lines.append(f"| `{name}` | {record['parameters']:,} | {record['accuracy']:.2%} |")
+        # A pair's two files carry one and the same record.
+        behind = [p for p in comdefend.weights() if comdefend.load_record(p) == record]
+        title = f"`{behind[0]}` and `{name}`" if behind else f"`{name}`"
+        lines.append(f"| {title} | {record['parameters']:,} | {record['accuracy']:.2%} |")
     lines += ["", "All on the 10,000 test images of their data set."]
     return lines
 
@@ -347,6 +354,65 @@ def rates_table(experiment: str) -> list[str]:
     ]
     for check in failed:
         lines += ["", f"- does not hold: {check['name']} ({check['detail']})"]
+    return lines
+
+
+ROBUST_COLUMNS: tuple[tuple[str, str, str | None, float | None], ...] = (
+    ("clean", "clean", None, None),
+    ("BIM 8/255", "oblivious", "bim", 8),
+    ("BIM 8/255 made on the plain classifier", "transfer", "bim", 8),
+    ("adaptive PGD 2/255", "adaptive", "pgd", 2),
+    ("adaptive PGD 8/255", "adaptive", "pgd", 8),
+    ("adaptive PGD 16/255", "adaptive", "pgd", 16),
+    ("AutoAttack 8/255", "adaptive", "autoattack", 8),
+    ("C&W, adaptive", "adaptive", "cw", None),
+    ("Square 8/255", "query", "square", 8),
+)
+
+
+def robust_table(experiment: str) -> list[str]:
+    """What training against the attacker leaves, and how its ways compare under AutoAttack."""
+    if (record := _optional(f"{experiment}-small")) is None:
+        return [f"Not run yet: `comdefend reproduce {experiment}`."]
+    names = [about["name"] for about in record["defenses"]]
+    corrupted = corruptions(record)
+    changes = list(next(iter(corrupted.values()), {}))
+    titles = [*(title for title, *_ in ROBUST_COLUMNS), *changes]
+    lines = [f"| | {' | '.join(titles)} |", "| --- |" + " ---: |" * len(titles)]
+    for name in names:
+        figures = []
+        for _, threat, attack, eps in ROBUST_COLUMNS:
+            rows = [
+                row
+                for row in select(record, name, threat)
+                if (row["attack"], row["eps"]) == (attack, eps)
+            ]
+            figures.append(show(combine(rows), 1 if attack == "autoattack" else 0))
+        figures += [show(corrupted[name].get(change)) for change in changes]
+        lines.append(f"| {' | '.join([name, *figures])} |")
+    data, checks = record["data"], record["checks"]
+    failed = [c for c in checks if c["passed"] is False]
+    lines += [
+        "",
+        f"{data['images']} test images of `{data['source']}` (sample of seed {data['seed']}); C&W "
+        "and Square on the first 100. BIM, of 10 steps, is made on the classifier of the row, "
+        "without the purifier. Each adaptive figure counts for each image the worst of all attacks "
+        "within the bound, AutoAttack's of PGD with every stand-in too. "
+        f"[Record](records/{experiment}-small.json), made by `comdefend reproduce {experiment}`. "
+        f"{len(checks) - len(failed)} of {len(checks)} sanity checks hold"
+        + (":" if failed else "."),
+    ]
+    for check in failed:
+        lines += ["", f"- does not hold: {check['name']} ({check['detail']})"]
+    for name in names:
+        if name in ("both", "none"):
+            continue
+        before, after, lost, won = _compared(record, [name, "both"], "adaptive", "autoattack", 8)
+        lines += [
+            "",
+            f"AutoAttack within 8/255, {name} to both: {before} to {after} ({lost} lost, {won} "
+            f"won, p {_p_value(mcnemar(lost, won))}).",
+        ]
     return lines
 
 
@@ -683,6 +749,7 @@ TABLES: dict[str, Callable[..., list[str]]] = {
     "paired": paired_table,
     "rates": rates_table,
     "results": results_table,
+    "robust": robust_table,
     "speed": speed_table,
     "bfloat16": bfloat16_table,
     "choosing": choosing_table,

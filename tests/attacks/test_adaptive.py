@@ -66,9 +66,9 @@ def test_a_stand_in_changes_no_output(purifier, images, name):
 @pytest.mark.parametrize("name", STAND_INS)
 def test_a_stand_in_changes_no_output_of_shipped_weights(fashion, name):
     images = fashion.images[:1]
-    stand_in = with_stand_in(fashion.purifier, name)
+    stand_in = with_stand_in(fashion.defended.purifier, name)
     with torch.no_grad():
-        expected = fashion.purifier(images)
+        expected = fashion.defended.purifier(images)
     assert stand_in(images.clone().requires_grad_()).detach().equal(expected)
 
 
@@ -129,15 +129,17 @@ def test_slopes_of_decided_bits_do_not_vanish_early(sign):
 
 @pytest.mark.parametrize("name", ["identity", "sigmoid-10", "sigmoid-100"])
 def test_shipped_weights_have_a_gradient_at_every_pixel(fashion, name):
-    defended = DefendedClassifier(with_stand_in(fashion.purifier, name), fashion.classifier)
+    defended = DefendedClassifier(
+        with_stand_in(fashion.defended.purifier, name), fashion.classifier
+    )
     assert (gradient(defended, fashion.images[:2]) != 0).float().mean() > 0.99
 
 
 def test_a_stand_in_can_be_attacked_through(fashion):
     images, labels = fashion.images[:6], fashion.accepted[:6].float().argmax(1)
-    defended = DefendedClassifier(fashion.purifier, fashion.classifier)
+    defended = fashion.defended
     attacked = DefendedClassifier(
-        with_stand_in(fashion.purifier, "sigmoid-100"), fashion.classifier
+        with_stand_in(fashion.defended.purifier, "sigmoid-100"), fashion.classifier
     )
     found = perturb(attacked, images, labels, "pgd", 16, 4)
     with torch.no_grad():

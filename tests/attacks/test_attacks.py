@@ -231,17 +231,17 @@ def test_an_attack_leaves_the_model_as_it_was():
 
 def test_attacking_the_defended_classifier_is_adaptive(fashion, batch):
     images, labels = batch[0][:8], batch[1][:8]
-    defended = DefendedClassifier(fashion.purifier, fashion.classifier)
+    defended = fashion.defended
     oblivious = perturb(fashion.classifier, images, labels, "pgd", 16, 5)
     adaptive = perturb(defended, images, labels, "pgd", 16, 5)
     assert accuracy(defended, adaptive, labels) < accuracy(defended, oblivious, labels)
 
 
 def test_defended_classifier_purifies_then_classifies(fashion, batch):
-    defended = DefendedClassifier(fashion.purifier, fashion.classifier)
+    defended = fashion.defended
     assert not defended.training
     with torch.no_grad():
-        expected = fashion.classifier(fashion.purifier(batch[0][:4]))
+        expected = fashion.classifier(fashion.defended.purifier(batch[0][:4]))
         torch.testing.assert_close(defended(batch[0][:4]), expected)
 
 

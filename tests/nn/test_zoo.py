@@ -12,7 +12,7 @@ from comdefend.errors import DataMissingError, InputError, WeightsError
 from comdefend.nn import zoo
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
-from comdefend.training.card import classifier_card, purifier_card
+from comdefend.training.card import classifier_card, defense_card, purifier_card
 
 TINY = PurifierConfig(encoder_widths=(4,), decoder_widths=(4,), code_maps=2)
 
@@ -25,8 +25,12 @@ def tiny(tmp_path):
 
 
 def test_shipped_names():
-    assert comdefend.weights() == ["gray-4bpp", "rgb-12bpp", "rgb-12bpp-lite", "rgb-variable"]
-    assert comdefend.classifier_weights() == ["cifar10-small", "fashion-mnist-small"]
+    assert comdefend.weights() == [
+        "gray-2bpp-robust", "gray-4bpp", "rgb-12bpp", "rgb-12bpp-lite", "rgb-variable",
+    ]  # fmt: skip
+    assert comdefend.classifier_weights() == [
+        "cifar10-small", "fashion-mnist-robust", "fashion-mnist-small",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["gray-4bpp", "rgb-12bpp", "rgb-12bpp-lite", "rgb-variable"])
@@ -54,6 +58,24 @@ def test_shipped_classifiers_have_a_card_and_record_of_their_training(name):
     assert record["accuracy"] >= {"cifar10-small": 0.89, "fashion-mnist-small": 0.93}[name]
 
 
+@pytest.mark.parametrize(
+    ("purifier", "classifier", "clean", "robust"),
+    [("gray-2bpp-robust", "fashion-mnist-robust", 0.89, 0.84)],
+)
+def test_shipped_pairs_have_a_card_and_record_of_their_training(
+    purifier, classifier, clean, robust
+):
+    record = comdefend.load_record(classifier)
+    assert comdefend.load_record(purifier) == record
+    assert record["measured_on"] == "test"
+    assert record["images"] == 10_000
+    assert record["accuracy"] >= clean
+    assert record["held_out_robust_accuracy"] >= robust
+    for name in (purifier, classifier):
+        card = Path(zoo.__file__).with_name("weights") / f"{name}.md"
+        assert card.read_text() == defense_card(record)
+
+
 def test_shipped_files_are_small():
     for file in Path(zoo.__file__).with_name("weights").glob("*.safetensors"):
         limit = 5e6 if file.stem in comdefend.classifier_weights() else 8e6
@@ -68,9 +90,13 @@ def test_weights_load_as_they_were_saved(tiny):
 
 
 def test_unknown_names_list_the_known():
-    with pytest.raises(InputError, match=r"unknown weights 'rgb'; known: gray-4bpp, rgb-12bpp"):
+    with pytest.raises(
+        InputError, match=r"unknown weights 'rgb'; known: gray-2bpp-robust, gray-4bpp"
+    ):
         comdefend.load("rgb")
-    with pytest.raises(InputError, match="known: cifar10-small, fashion-mnist-small"):
+    with pytest.raises(
+        InputError, match="known: cifar10-small, fashion-mnist-robust, fashion-mnist-small"
+    ):
         comdefend.load_classifier("rgb-12bpp")
     with pytest.raises(DataMissingError, match="no such weight file"):
         comdefend.load("nowhere/x.safetensors")

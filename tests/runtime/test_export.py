@@ -99,7 +99,7 @@ def test_encoder_and_decoder_of_a_downscaled_code_at_a_rate(small, tmp_path, ima
 
 
 def test_a_defended_classifier_in_each_format(fashion, tmp_path, images):
-    defended = comdefend.DefendedClassifier(fashion.purifier, fashion.classifier)
+    defended = fashion.defended
     with torch.no_grad():
         wanted = defended(fashion.images[10:15])
     path = tmp_path / "defended.pt2"

@@ -64,7 +64,7 @@ def draw(examples: list[Example], title: str, path: Path) -> None:
         OutputError: The file cannot be written.
     """
     rows, columns = len(examples), len(COLUMNS)
-    figure = Figure(figsize=(1.75 * columns, 2.0 * rows + 0.9), dpi=110, facecolor="white")
+    figure = Figure(figsize=(1.75 * columns, 2.0 * rows + 1.1), dpi=110, facecolor="white")
     axes = figure.subplots(rows, columns, squeeze=False)
     figure.suptitle(title, x=0.01, y=0.995, ha="left", va="top", fontsize=12, fontweight="bold")
     for column, name in enumerate(COLUMNS):

@@ -11,15 +11,14 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from torch import Tensor
+from torch import Tensor, nn
 
 import comdefend
 from comdefend.atomic import atomic_write, make_folder
 from comdefend.attacks import perturb
 from comdefend.data.sources import batches
-from comdefend.defense import DefendedClassifier
 from comdefend.demo.pictures import Example, Verdict, draw
-from comdefend.demo.scenes import Scene, fashion_scene, photo_scene
+from comdefend.demo.scenes import Scene, fashion_scene, photo_scene, robust_scene
 from comdefend.inference import images_at_once
 
 EPS = 8
@@ -66,7 +65,7 @@ def run_demo(output: Path) -> dict[str, Any]:
         def say(text: str) -> None:
             bar.update(task, description=text)
 
-        for make in (fashion_scene, photo_scene):
+        for make in (fashion_scene, robust_scene, photo_scene):
             rows += _Demonstration(make(), say).run(output)
     record = {
         "eps": f"{EPS}/255",
@@ -86,9 +85,9 @@ def run_demo(output: Path) -> dict[str, Any]:
 
 
 _EXPLANATION = """\
-attacked: by one who knows the classifier, not the purifier (oblivious); no defence.
-defended: the same images, purified first.
-adaptive: by one who knows the purifier too. Plan with this column; a stronger
+attacked: by one who knows the classifier, not the defence (oblivious); no defence.
+defended: the same images, defended.
+adaptive: by one who knows the defence too. Plan with this column; a stronger
           attack than this one can only lower it.
 
 Pictures and the record are in {output}/."""
@@ -99,46 +98,44 @@ class _Demonstration:
 
     def __init__(self, scene: Scene, say: Any) -> None:
         self.scene, self.say = scene, say
-        self.defended = DefendedClassifier(scene.purifier, scene.classifier)
-        self.purified_at_once = images_at_once(scene.purifier, scene.images)
+        self.purified_at_once = images_at_once(scene.defended.purifier, scene.images)
         self.classified_at_once = images_at_once(scene.classifier, scene.images)
 
     def run(self, output: Path) -> list[dict[str, Any]]:
         scene = self.scene
         everything = torch.arange(len(scene.images))
-        self.say(f"{scene.name}: clean images")
+        self._say("clean images")
         labels = self._labels()
-        bare = self._right(scene.images, everything)
         clean = self._purify(scene.images, everything)
         attacked = {}
         for attack, steps in (("fgsm", 1), ("pgd", PGD_STEPS)):
-            self.say(f"{scene.name}: {attack.upper()}, oblivious")
+            self._say(f"{attack.upper()}, oblivious")
             found = self._attack(scene.classifier, labels, everything, attack, steps)
             attacked[attack] = self._purify(found, everything)
         probed = self._probed()
         adaptive = self._adaptive([attacked["pgd"], attacked["fgsm"], clean], labels, probed)
         draw(
             [self._example(i, attacked["pgd"], adaptive) for i in scene.shown],
-            f"{scene.name}: attacked by PGD-{PGD_STEPS} within {EPS}/255 on "
-            f"{scene.classifier_name}, purified by {scene.purifier_name}",
-            output / f"{scene.name.lower()}.png",
+            f"{scene.images_name}: attacked by PGD-{PGD_STEPS} within {EPS}/255 on "
+            f"{scene.classifier_name},\ndefended by {scene.defense_name}",
+            output / f"{scene.picture}.png",
         )
         return [
             {
-                "data": scene.name,
+                "data": scene.images_name,
                 "images": len(everything),
                 "classifier": scene.classifier_name,
-                "purifier": scene.purifier_name,
+                "defense": scene.defense_name,
                 "attack": attack,
                 "steps": 1 if attack == "fgsm" else PGD_STEPS,
-                "clean": _share(bare),
+                "clean": _share(self._right(scene.classifier, scene.images, everything)),
                 "clean_defended": _share(clean.right),
-                "attacked": _share(self._right(result.images, everything)),
+                "attacked": _share(self._right(scene.classifier, result.images, everything)),
                 "defended": _share(result.right),
                 "adaptive": _share(adaptive.right[probed]),
                 "adaptive_images": len(probed),
                 "adaptive_attack": "for each image the worst of leaving it, the oblivious attacks, "
-                f"and PGD-{ADAPTIVE_STEPS[-1]} through the purifier (straight-through gradient)",
+                f"and PGD-{ADAPTIVE_STEPS[-1]} through the defence (straight-through gradient)",
             }
             for attack, result in attacked.items()
         ]
@@ -146,7 +143,7 @@ class _Demonstration:
     def _adaptive(self, known: list[_Purified], labels: Tensor, probed: Tensor) -> _Purified:
         """Return for each probed image what breaks the defence, or else the last attack tried.
 
-        Who knows of the purifier can do all that others can, so what is known already comes first:
+        Who knows of the defence can do all that others can, so what is known already comes first:
         the oblivious attacks, and leaving the image as it is.
         """
         worst = known[0]
@@ -155,9 +152,9 @@ class _Demonstration:
             worst = _updated(worst, _selected(result, standing), standing)
         for steps in ADAPTIVE_STEPS:
             standing = probed[worst.right[probed]]
-            self.say(f"{self.scene.name}: PGD-{steps}, adaptive, {len(standing)} standing")
+            self._say(f"PGD-{steps}, adaptive, {len(standing)} standing")
             if len(standing):
-                found = self._attack(self.defended, labels, standing, "pgd", steps)
+                found = self._attack(self.scene.defended, labels, standing, "pgd", steps)
                 worst = _updated(worst, self._purify(found, standing), standing)
         return worst
 
@@ -168,10 +165,10 @@ class _Demonstration:
         return torch.tensor(list(dict.fromkeys([*self.scene.shown, *spaced]))[:ADAPTIVE_IMAGES])
 
     def _attack(
-        self, model: torch.nn.Module, labels: Tensor, indices: Tensor, attack: str, steps: int
+        self, model: nn.Module, labels: Tensor, indices: Tensor, attack: str, steps: int
     ) -> Tensor:
         images = self.scene.images
-        defended = model is self.defended
+        defended = model is self.scene.defended
         size = self.purified_at_once if defended else self.classified_at_once
         parts = [indices[part] for part in batches(len(indices), size)]
         found = [perturb(model, images[p], labels[p], attack, EPS, steps, SEED) for p in parts]
@@ -179,46 +176,52 @@ class _Demonstration:
 
     @torch.inference_mode()
     def _purify(self, images: Tensor, indices: Tensor) -> _Purified:
-        purifier, size = self.scene.purifier, (images.shape[-2], images.shape[-1])
+        purifier, size = self.scene.defended.purifier, (images.shape[-2], images.shape[-1])
         codes, purified = [], []
         for part in batches(len(images), self.purified_at_once):
             codes.append(purifier.encode(images[part]))
             purified.append(purifier.decode(codes[-1], size=size))
         result = torch.cat(purified)
-        return _Purified(images, torch.cat(codes), result, self._right(result, indices))
+        right = self._right(self.scene.defended.classifier, result, indices)
+        return _Purified(images, torch.cat(codes), result, right)
 
     @torch.inference_mode()
-    def _right(self, images: Tensor, indices: Tensor) -> Tensor:
-        """Return for each image whether the classifier's label is one of the accepted."""
-        predicted = self._logits(images).argmax(1)
+    def _right(self, classifier: nn.Module, images: Tensor, indices: Tensor) -> Tensor:
+        """Return for each image whether a classifier's label is one of the accepted."""
+        predicted = self._logits(classifier, images).argmax(1)
         return self.scene.accepted[indices].gather(1, predicted.unsqueeze(1)).squeeze(1)
 
     @torch.inference_mode()
     def _labels(self) -> Tensor:
         """Return the label to attack: of the accepted ones, that which the classifier prefers."""
-        return self._logits(self.scene.images).masked_fill(~self.scene.accepted, -1e9).argmax(1)
+        logits = self._logits(self.scene.classifier, self.scene.images)
+        return logits.masked_fill(~self.scene.accepted, -1e9).argmax(1)
 
-    def _logits(self, images: Tensor) -> Tensor:
+    def _logits(self, classifier: nn.Module, images: Tensor) -> Tensor:
         parts = [images[part] for part in batches(len(images), self.classified_at_once)]
-        return torch.cat([self.scene.classifier(part) for part in parts])
+        return torch.cat([classifier(part) for part in parts])
 
     @torch.inference_mode()
     def _example(self, index: int, attacked: _Purified, adaptive: _Purified) -> Example:
         scene = self.scene
 
-        def judged(image: Tensor) -> tuple[Tensor, Verdict]:
-            confidence, label = scene.classifier(image.unsqueeze(0)).softmax(1)[0].max(0)
+        def judged(classifier: nn.Module, image: Tensor) -> tuple[Tensor, Verdict]:
+            confidence, label = classifier(image.unsqueeze(0)).softmax(1)[0].max(0)
             right = bool(scene.accepted[index, label])
             return image, Verdict(scene.classes[int(label)], float(confidence), right)
 
+        behind = scene.defended.classifier
         return Example(
-            clean=judged(scene.images[index]),
-            attacked=judged(attacked.images[index]),
+            clean=judged(scene.classifier, scene.images[index]),
+            attacked=judged(scene.classifier, attacked.images[index]),
             perturbation=attacked.images[index] - scene.images[index],
             code=attacked.code[index],
-            purified=judged(attacked.purified[index]),
-            adaptive=judged(adaptive.purified[index]),
+            purified=judged(behind, attacked.purified[index]),
+            adaptive=judged(behind, adaptive.purified[index]),
         )
+
+    def _say(self, text: str) -> None:
+        self.say(f"{self.scene.images_name}, {self.scene.defense_name}: {text}")
 
 
 def _updated(whole: _Purified, part: _Purified, indices: Tensor) -> _Purified:
@@ -245,21 +248,26 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     title = f"Accuracy. Attacks within {EPS}/255 (Linf), images rounded to 8 bits, seed {SEED}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.caption_justify = "left"
-    table.add_column("images,\nclassifier,\npurifier", no_wrap=True)
+    table.add_column("images,\nattacked classifier,\ndefence", no_wrap=True)
     table.add_column("attack")
-    for name in ("clean", "clean,\npurified", "attacked", "defended", "adaptive"):
+    for name in ("clean", "clean,\ndefended", "attacked", "defended", "adaptive"):
         table.add_column(name, justify="right", min_width=8)
     for index, row in enumerate(rows):
-        first = index == 0 or row["data"] != rows[index - 1]["data"]
+        first = index == 0 or _names(row) != _names(rows[index - 1])
         if first and index:
             table.add_section()
-        names = f"{row['images']} {row['data']}"
         keys = ("clean", "clean_defended", "attacked", "defended", "adaptive")
         table.add_row(
-            names if first else f"{row['classifier']}\n{row['purifier']}",
+            f"{row['images']} {row['data']}\n{row['classifier']}"
+            if first
+            else row["defense"].replace(", ", ",\n"),
             row["attack"].upper() + (f"-{row['steps']}" if row["steps"] > 1 else ""),
             *(f"{row[key]:.0%}" for key in keys),
         )
     row = rows[0]
     table.caption = f"adaptive: {row['adaptive_attack']}; {row['adaptive_images']} images at most"
     return table
+
+
+def _names(row: dict[str, Any]) -> tuple[str, str]:
+    return row["data"], row["defense"]

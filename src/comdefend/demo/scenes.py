@@ -1,5 +1,6 @@
 """The demo's images and classifiers."""
 
+import dataclasses
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -12,36 +13,39 @@ from torch import Tensor, nn
 
 from comdefend.classifiers import open_classifier
 from comdefend.data.sources import DATASETS
+from comdefend.defense import DefendedClassifier
 from comdefend.extras import require
 from comdefend.nn import zoo
-from comdefend.nn.purifier import ComDefend
 
 PHOTO_SIDE = 160
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Images, the classifier that they are for, and the purifier to put in front of it.
+    """Images, the classifier that they are for, and what defends it.
 
     Attributes:
-        name: What the table calls it.
-        classifier_name, purifier_name: Likewise.
+        images_name: What tables call the images.
+        defense_name: What they call the purifier and the classifier behind it.
+        picture: Name of the picture's file, without its suffix.
         images: (N, C, H, W) float in [0, 1].
         accepted: (N, classes) bool: the labels that are right for each image.
         classes: Names of the classes.
-        classifier: Images in [0, 1] to logits.
-        purifier: The defence.
+        classifier: Undefended; images in [0, 1] to logits.
+        classifier_name: What tables call it.
+        defended: A `ComDefend`, and behind it the same classifier or one that was trained with it.
         shown: Indices of the images in the picture.
     """
 
-    name: str
-    classifier_name: str
-    purifier_name: str
+    images_name: str
+    defense_name: str
+    picture: str
     images: Tensor
     accepted: Tensor
     classes: tuple[str, ...]
     classifier: nn.Module
-    purifier: ComDefend
+    classifier_name: str
+    defended: DefendedClassifier
     shown: tuple[int, ...]
 
 
@@ -79,17 +83,32 @@ def fashion_scene() -> Scene:
     """Return 200 Fashion-MNIST test images with the shipped classifier and purifier."""
     images, labels = fashion_images()
     classes = DATASETS["fashion-mnist"].classes
+    classifier = zoo.load_classifier("fashion-mnist-small")
     return Scene(
-        name="Fashion-MNIST",
-        classifier_name="fashion-mnist-small",
-        purifier_name="gray-4bpp",
+        images_name="Fashion-MNIST",
+        defense_name="gray-4bpp",
+        picture="fashion-mnist",
         images=images.float() / 255,
         accepted=torch.nn.functional.one_hot(labels, len(classes)).bool(),
         classes=classes,
-        classifier=zoo.load_classifier("fashion-mnist-small"),
-        purifier=zoo.load("gray-4bpp"),
+        classifier=classifier,
+        classifier_name="fashion-mnist-small",
+        defended=DefendedClassifier(zoo.load("gray-4bpp"), classifier),
         # The first image of six classes that do not look alike.
         shown=tuple(int((labels == c).nonzero()[0]) for c in (0, 1, 5, 7, 8, 9)),
+    )
+
+
+def robust_scene() -> Scene:
+    """Return the same images and classifier, with the pair trained against attackers instead."""
+    pair = DefendedClassifier(
+        zoo.load("gray-2bpp-robust"), zoo.load_classifier("fashion-mnist-robust")
+    )
+    return dataclasses.replace(
+        fashion_scene(),
+        defense_name="gray-2bpp-robust, fashion-mnist-robust",
+        picture="fashion-mnist-robust",
+        defended=pair,
     )
 
 
@@ -112,14 +131,16 @@ def photo_scene() -> Scene:
         images.append(torch.from_numpy(np.array(square)).permute(2, 0, 1))
         for label in photo.labels:
             accepted[row, classes.index(label)] = True
+    classifier = open_classifier("efficientnet-lite0")
     return Scene(
-        name="Photographs",
-        classifier_name="EfficientNet-Lite0",
-        purifier_name="rgb-12bpp",
+        images_name="Photographs",
+        defense_name="rgb-12bpp",
+        picture="photographs",
         images=torch.stack(images).float() / 255,
         accepted=accepted,
         classes=classes,
-        classifier=open_classifier("efficientnet-lite0"),
-        purifier=zoo.load("rgb-12bpp"),
+        classifier=classifier,
+        classifier_name="EfficientNet-Lite0",
+        defended=DefendedClassifier(zoo.load("rgb-12bpp"), classifier),
         shown=tuple(range(len(_PHOTOS))),
     )
