@@ -58,6 +58,7 @@ def test_a_recipe_is_trained_once_however_many_rows_use_it(data, tmp_path):
                 },
                 {"name": "seed 1", "train_classifier": {**classifier, "seed": 1}},
                 {"name": "pair", "train_defense": defense},
+                {"name": "guard", "train_defense": {**defense, "trained": "purifier"}},
             ],
         },
         "test",
@@ -70,13 +71,14 @@ def test_a_recipe_is_trained_once_however_many_rows_use_it(data, tmp_path):
         main = subjects.main()
         return [subjects.open(plan, main) for plan in experiment.defenses]
 
-    none, shielded, coarse, again, used, other, pair = opened()
+    none, shielded, coarse, again, used, other, pair, guard = opened()
     assert [message.split(" in ")[0] for message in told] == [
         "training the classifier of 'small'",
         "training the purifier of 'shielded'",
         "training the classifier of 'used to it'",
         "training the classifier of 'seed 1'",
         "training the defense of 'pair'",
+        "training the defense of 'guard'",
     ]
     assert none.classifier_key == shielded.classifier_key == again.classifier_key
     assert shielded.key == again.key != none.key
@@ -89,8 +91,11 @@ def test_a_recipe_is_trained_once_however_many_rows_use_it(data, tmp_path):
     assert other.classifier_key != none.classifier_key
     assert shielded.pipeline()(images).shape == none.pipeline()(images).shape == (4, 10)
     # And not again in a later run.
-    keys = [subject.key for subject in (none, shielded, coarse, again, used, other, pair)]
+    keys = [subject.key for subject in (none, shielded, coarse, again, used, other, pair, guard)]
     assert [subject.key for subject in opened()] == keys
-    assert len(told) == 5
+    assert len(told) == 6
     assert pair.origins("x") == {"purifier": "trained here", "classifier": "trained here"}
+    assert guard.origins("x") == {
+        "purifier": "trained here", "classifier": "fashion-mnist-small",
+    }  # fmt: skip
     assert none.origins("x") == {"purifier": "none", "classifier": "x"}

@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -92,17 +93,37 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(recipe, trained, tmp_
         assert tensor.equal(expected[name]), name
 
 
-@pytest.mark.parametrize("part", ["purifier", "classifier"])
-def test_what_is_not_trained_stays_as_it_is(recipe, start, tmp_path, part):
-    path = train_defense(dataclasses.replace(recipe, trained=part, epochs=1), tmp_path / "run")
-    before = {
-        "purifier": comdefend.load(start),
-        "classifier": comdefend.load_classifier("fashion-mnist-small"),
-    }
-    after = {"purifier": pair(path).purifier, "classifier": pair(path).classifier}
-    for name, module in after.items():
-        same = [t.equal(module.state_dict()[n]) for n, t in before[name].state_dict().items()]
-        assert all(same) == (name != part), name
+def test_a_purifier_stays_as_it_is(recipe, start, tmp_path):
+    path = train_defense(
+        dataclasses.replace(recipe, trained="classifier", epochs=1), tmp_path / "run"
+    )
+    assert same(pair(path).purifier, comdefend.load(start))
+    assert not same(pair(path).classifier, comdefend.load_classifier("fashion-mnist-small"))
+
+
+def test_a_purifier_before_any_classifier(recipe, start, tmp_path, monkeypatch):
+    """The classifier is the user's, stays as it is, and is not written."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(
+        "import torch\n\ndef network():\n"
+        "    torch.manual_seed(0)\n"
+        "    head = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))\n"
+        "    return head.eval()\n"
+    )
+    before = dataclasses.replace(recipe, trained="purifier", classifier="mine:network", epochs=2)
+    path = train(before, tmp_path / "run", "32")
+    assert sorted(p.name for p in (tmp_path / "run").glob("*.safetensors")) == [
+        "purifier.safetensors"
+    ]
+    assert not same(comdefend.load(path), comdefend.load(start))
+    record = comdefend.load_record(path)
+    assert record["recipe"]["classifier"] == "mine:network"
+    assert set(record["start"]) == {"purifier"}
+    assert "`mine:network`" in path.with_suffix(".md").read_text()
+
+
+def same(one, other):
+    return all(t.equal(other.state_dict()[name]) for name, t in one.state_dict().items())
 
 
 def test_a_classifier_alone(recipe, tmp_path):
@@ -142,7 +163,7 @@ def test_a_new_purifier_learns_to_rebuild_first(recipe, start, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"classifier": "cifar10-small"}, "takes 1 channels, cifar10-small 3"),
+        ({"classifier": "cifar10-small"}, "have 1 channels, this classifier takes 3"),
         ({"purifier": "magic"}, "unknown weights 'magic'"),
         ({"validation": 150}, "are too few for 150 to validate on and batches of 16"),
     ],

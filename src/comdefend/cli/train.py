@@ -79,7 +79,8 @@ def train(
         if isinstance(chosen, PurifierRecipe):
             print(f"comdefend purify IN OUT --weights {weights}")
         elif isinstance(chosen, DefenseRecipe):
+            classifier = chosen.classifier if chosen.trained == "purifier" else weights
             shield = f" --defense {weights.parent}/purifier.safetensors" if chosen.purifies else ""
-            print(f"comdefend evaluate {weights} --data DATA{shield}")
+            print(f"comdefend evaluate {classifier} --data DATA{shield}")
         else:
             print(f"comdefend evaluate CLASSIFIER --data DATA --defense {weights}")

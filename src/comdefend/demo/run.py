@@ -20,6 +20,7 @@ from comdefend.data.sources import batches
 from comdefend.demo.pictures import Example, Verdict, draw
 from comdefend.demo.scenes import Scene, fashion_scene, photo_scene, robust_scene
 from comdefend.inference import images_at_once
+from comdefend.nn.purifier import ComDefend
 
 EPS = 8
 PGD_STEPS = 20
@@ -177,6 +178,7 @@ class _Demonstration:
     @torch.inference_mode()
     def _purify(self, images: Tensor, indices: Tensor) -> _Purified:
         purifier, size = self.scene.defended.purifier, (images.shape[-2], images.shape[-1])
+        assert isinstance(purifier, ComDefend)
         codes, purified = [], []
         for part in batches(len(images), self.purified_at_once):
             codes.append(purifier.encode(images[part]))

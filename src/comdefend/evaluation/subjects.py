@@ -16,7 +16,7 @@ from comdefend.errors import InputError, InputTypeError
 from comdefend.evaluation.experiment import DefensePlan, Experiment
 from comdefend.extras import require_extra
 from comdefend.inference import apply, fingerprint, images_at_once
-from comdefend.training.recipe import Recipe, kind_of, recipe_to_dict
+from comdefend.training.recipe import DefenseRecipe, Recipe, kind_of, recipe_to_dict
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,15 @@ class Subject:
 
     def origins(self, main: str) -> dict[str, str]:
         """Return where purifier and classifier come from; the main classifier has this name."""
-        plan, trained = self.plan, "trained here"
-        both = plan.train_defense is not None
-        return {
-            "purifier": trained
-            if self.purifier and (plan.train_purifier or both)
-            else plan.purifier,
-            "classifier": trained if plan.train_classifier or both else plan.classifier or main,
-        }
+        plan, trained, defense = self.plan, "trained here", self.plan.train_defense
+        purifier, classifier = plan.purifier, plan.classifier or main
+        if plan.train_purifier or (defense and defense.purifies):
+            purifier = trained
+        if defense and defense.trained == "purifier":
+            classifier = defense.classifier
+        elif defense or plan.train_classifier:
+            classifier = trained
+        return {"purifier": purifier, "classifier": classifier}
 
 
 class Subjects:
@@ -112,14 +113,18 @@ class Subjects:
             rate = "" if plan.bpp is None else f"@{plan.bpp}"
             spec = f"{self._trained(plan.train_purifier, plan.name)}{rate}"
         if plan.train_defense is not None:
-            weights = self._trained(plan.train_defense, plan.name)
-            classifier, classifier_key = self._classifier(str(weights))
-            if plan.train_defense.purifies:
+            recipe = plan.train_defense
+            weights = self._trained(recipe, plan.name)
+            kept = recipe.trained == "purifier"
+            classifier, classifier_key = self._classifier(
+                recipe.classifier if kept else str(weights)
+            )
+            if recipe.purifies:
                 spec = str(weights.with_stem("purifier"))
         elif plan.train_classifier is not None:
-            recipe = plan.train_classifier
-            recipe = dataclasses.replace(recipe, purifier=spec) if plan.purified else recipe
-            classifier, classifier_key = self._classifier(str(self._trained(recipe, plan.name)))
+            training = plan.train_classifier
+            training = dataclasses.replace(training, purifier=spec) if plan.purified else training
+            classifier, classifier_key = self._classifier(str(self._trained(training, plan.name)))
         elif plan.classifier is not None:
             classifier, classifier_key = self._classifier(plan.classifier)
         if spec == "none":
@@ -162,9 +167,16 @@ class Subjects:
         digest = hashlib.sha256(plain.encode()).hexdigest()[:12]
         folder = self.output / "trained" / f"{kind}-{digest}"
         classifies = kind in ("classifier", "defense")
-        weights = folder / f"{'classifier' if classifies else kind}.safetensors"
+        weights = folder / f"{_stem(recipe)}.safetensors"
         if not weights.is_file():
             self.announce(f"training the {kind} of '{name}' in {folder}")
             # bf16 turns bits of the code over; classifiers learn as well with it.
             train(recipe, folder, "auto" if classifies else "32")
         return weights
+
+
+def _stem(recipe: Recipe) -> str:
+    """Return the name of the file that a training ends with."""
+    if isinstance(recipe, DefenseRecipe):
+        return "purifier" if recipe.trained == "purifier" else "classifier"
+    return kind_of(recipe)

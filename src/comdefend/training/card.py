@@ -291,7 +291,7 @@ def pixelcnn_card(record: dict[str, Any]) -> str:
 
 def defense_record(
     purifier: ComDefend | None,
-    classifier: SmallClassifier,
+    classifier: nn.Module,
     robust_accuracy: float,
     recipe: DefenseRecipe,
     images: ImageSet,
@@ -302,7 +302,7 @@ def defense_record(
 
     Args:
         purifier: None where the classifier stands alone.
-        classifier: What stands behind it.
+        classifier: What stands behind it; if it was not trained, any that `open_classifier` opens.
         robust_accuracy: What the pair withstood on held-out images in the epoch that was kept.
         recipe: How it was trained.
         images: To measure on.
@@ -314,8 +314,11 @@ def defense_record(
         "recipe": recipe_to_dict(recipe),
         "start": {
             name: load_record(weights)
-            for name, weights in (("purifier", recipe.purifier), ("classifier", recipe.classifier))
-            if weights != "none"
+            for name, weights, ours in (
+                ("purifier", recipe.purifier, recipe.purifier != "none"),
+                ("classifier", recipe.classifier, isinstance(classifier, SmallClassifier)),
+            )
+            if ours
         },
         "bpp": purifier and purifier.config.bpp,
         "parameters": sum(p.numel() for p in defended.parameters()),

@@ -10,6 +10,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, TensorDataset
 
 from comdefend.atomic import atomic_write
+from comdefend.classifiers import check_classifier, open_classifier
 from comdefend.data import load_image_set
 from comdefend.defense.defended import DefendedClassifier
 from comdefend.errors import InputError
@@ -42,7 +43,7 @@ class DefenseTraining(Descent):
     Args:
         recipe: Attack, loss and schedule.
         purifier: To start from; None trains the classifier alone.
-        classifier: To start from.
+        classifier: To start from, or to leave as it is.
         steps: Steps in all.
     """
 
@@ -54,7 +55,7 @@ class DefenseTraining(Descent):
         self,
         recipe: DefenseRecipe,
         purifier: ComDefend | None,
-        classifier: SmallClassifier,
+        classifier: nn.Module,
         steps: int,
     ) -> None:
         network = DefendedClassifier(purifier or nn.Identity().eval(), classifier)
@@ -143,7 +144,7 @@ class DefenseTraining(Descent):
 
 
 def train_defense(recipe: DefenseRecipe, output: Path, precision: Precision = "auto") -> Path:
-    """Train a pair and write ``purifier.safetensors`` and ``classifier.safetensors``, with cards.
+    """Train purifier, classifier or both, and write what was trained, each file with its card.
 
     A run that was stopped, however, goes on from its last checkpoint when called again with the
     same recipe and output, and ends with the weights that an uninterrupted run would have had.
@@ -154,8 +155,9 @@ def train_defense(recipe: DefenseRecipe, output: Path, precision: Precision = "a
         precision: ``auto``, ``32`` or ``bf16``.
 
     Returns:
-        The classifier's weight file, with floats stored in 16 bits; the purifier's, where there is
-        one, lies beside it.
+        ``classifier.safetensors``, with floats stored in 16 bits, and beside it
+        ``purifier.safetensors`` where there is one; the latter alone where the classifier is left
+        as it is.
 
     Raises:
         InputError: The folder holds a run of another recipe, the data is too small, or purifier,
@@ -163,24 +165,22 @@ def train_defense(recipe: DefenseRecipe, output: Path, precision: Precision = "a
         DataMissingError: The data or the weights are not there.
     """
     lightning_precision(precision)
-    classifier = load_classifier(recipe.classifier)
-    purifier = _purifier(recipe)
-    channels = classifier.config.channels
-    if purifier is not None and purifier.config.channels != channels:
-        raise InputError(
-            f"the purifier takes {purifier.config.channels} channels, {recipe.classifier} "
-            f"{channels}"
-        )
+    purifier, classifier = _purifier(recipe), _classifier(recipe)
+    if purifier is not None:
+        channels = purifier.config.channels
+    else:
+        assert isinstance(classifier, SmallClassifier)
+        channels = classifier.config.channels
     data = load_image_set(recipe.data, "train", channels)
-    if data.class_count > classifier.config.classes:
-        raise InputError(
-            f"{recipe.classifier} has {classifier.config.classes} classes, {recipe.data} "
-            f"{data.class_count}"
-        )
     if len(data) < recipe.validation + recipe.batch:
         raise InputError(
             f"{recipe.data}: {len(data)} images are too few for {recipe.validation} to validate "
             f"on and batches of {recipe.batch}"
+        )
+    classes = check_classifier(classifier, data.images[:2].float() / 255, data.labels[:2])
+    if data.class_count > classes:
+        raise InputError(
+            f"{recipe.classifier} has {classes} classes, {recipe.data} {data.class_count}"
         )
     # Only now: a start that fails must not leave a folder that refuses the corrected one.
     open_run(output, recipe)
@@ -193,31 +193,43 @@ def train_defense(recipe: DefenseRecipe, output: Path, precision: Precision = "a
     trainer = fit(
         module,
         DataLoader(TensorDataset(training.images, training.labels), batch_sampler=sampler),
-        DataLoader(TensorDataset(held_out.images, held_out.labels), batch_size=100),
+        DataLoader(
+            TensorDataset(held_out.images, held_out.labels), batch_size=min(100, recipe.batch)
+        ),
         output,
         recipe.epochs,
         [],
         precision,
     )
     test, split = measured_images(recipe.data, channels, held_out)
-    weights = output / "classifier.safetensors"
     # The networks in hand take the place of the module's own, which are those of the last step.
-    classifier.load_state_dict(module.best.classifier.state_dict())
-    # The record tells of what is stored, which for classifiers is rounded to 16 bits.
-    save_weights(weights, classifier, {}, half=True)
-    classifier = load_classifier(weights)
     if purifier is not None:
         purifier.load_state_dict(module.best.purifier.state_dict())
+        purifier.eval()
+    weights = output / "purifier.safetensors"
+    if isinstance(classifier, SmallClassifier) and recipe.trained != "purifier":
+        weights = output / "classifier.safetensors"
+        classifier.load_state_dict(module.best.classifier.state_dict())
+        # The record tells of what is stored, which for classifiers is rounded to 16 bits.
+        save_weights(weights, classifier, {}, half=True)
+        classifier = load_classifier(weights)
     record = defense_record(
-        purifier and purifier.eval(), classifier, module.best_accuracy.item(), recipe, test, split,
+        purifier, classifier, module.best_accuracy.item(), recipe, test, split,
         run_facts(training.images, trainer),
     )  # fmt: skip
     if purifier is not None:
         save_weights(output / "purifier.safetensors", purifier, record)
         atomic_write(output / "purifier.md", defense_card(record).encode())
-    save_weights(weights, classifier, record, half=True)
-    atomic_write(output / "classifier.md", defense_card(record).encode())
+    if isinstance(classifier, SmallClassifier) and recipe.trained != "purifier":
+        save_weights(weights, classifier, record, half=True)
+        atomic_write(weights.with_suffix(".md"), defense_card(record).encode())
     return weights
+
+
+def _classifier(recipe: DefenseRecipe) -> nn.Module:
+    # Whatever is left as it is need not be ours.
+    opened = open_classifier if recipe.trained == "purifier" else load_classifier
+    return opened(recipe.classifier)
 
 
 def _purifier(recipe: DefenseRecipe) -> ComDefend | None:

@@ -233,7 +233,8 @@ class DefenseRecipe:
 
     Attributes:
         data: Data set, as `comdefend.data` names it; its training split is used.
-        classifier: Weights to start from, as `comdefend.load_classifier` names them.
+        classifier: Weights to start from, as `comdefend.load_classifier` names them; where it is
+            left as it is, any classifier that `comdefend.classifiers.open_classifier` opens.
         purifier: Weights to start from, as `comdefend.load` names them; ``none`` trains the
             classifier alone, or a new purifier of the architecture ``network``.
         epochs: Passes over the training images.

@@ -31,8 +31,9 @@ def train(
         devices: Processes that train together, of purifiers only.
 
     Returns:
-        The weight file, ``output/KIND.safetensors`` with `kind_of` the recipe, of a defence that
-        of the classifier; None in processes that leave writing to the first.
+        The weight file, ``output/KIND.safetensors`` with `kind_of` the recipe; of a defence that of
+        the classifier, or of the purifier where that alone is trained; None in processes that leave
+        writing to the first.
 
     Raises:
         InputError: Bad use, or the folder holds a run of another recipe.
