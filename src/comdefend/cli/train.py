@@ -33,6 +33,8 @@ comdefend train rgb-12bpp --output runs/rgb
 
 comdefend train rgb-12bpp --data folder:photos/ --start rgb-12bpp --steps 1000 --output runs/photos
 
+comdefend train cifar10-robust --output runs/robust
+
 tensorboard --logdir runs/rgb"""
 
 
