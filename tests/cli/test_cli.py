@@ -84,7 +84,10 @@ def test_purify_reports_and_skips(tmp_path):
     ("arguments", "message"),
     [
         (["purify", "nowhere", "out"], "nowhere: no such file or folder"),
-        (["purify", ".", "out", "--weights", "rgb"], "unknown weights 'rgb'; known: gray-2bpp-robust"),
+        (
+            ["purify", ".", "out", "--weights", "rgb"],
+            "unknown weights 'rgb'; known: gray-2bpp",
+        ),
         (["purify", ".", "out", "--device", "tpu"], "unknown device 'tpu'"),
         (["purify", ".", "out", "--engine", "tpu"], "unknown engine 'tpu'; known: auto, torch"),
         (
@@ -112,7 +115,7 @@ def test_purify_reports_and_skips(tmp_path):
         ([*EVALUATE, "--eps", "inf"], "eps must be whole numbers of 1/255, not inf"),
         ([*EVALUATE, "--mean", "a"], "mean: numbers divided by commas"),
         ([*EVALUATE, "--data", "folder:no"], "no: no such folder"),
-        (["bench", "-o", "out", "-w", "rgb"], "unknown weights 'rgb'; known: gray-2bpp-robust"),
+        (["bench", "-o", "out", "-w", "rgb"], "unknown weights 'rgb'; known: gray-2bpp"),
         (["bench", "-o", "image.png"], "image.png: a file; the output is a folder"),
         (["bench", "-o", "out", "--rounds", "0"], "rounds must be at least 1, not 0"),
         (["bench", "-o", "out", "--threads", "0"], "threads must be at least 1, not 0"),

@@ -7,6 +7,7 @@ from comdefend.errors import DataMissingError, InputError
 from comdefend.nn.config import GRAY_4BPP, RGB_12BPP
 from comdefend.training.recipe import (
     ClassifierRecipe,
+    DefenseRecipe,
     PurifierRecipe,
     load_recipe,
     recipe_to_dict,
@@ -30,19 +31,23 @@ def test_changes_replace_fields_and_none_leaves_them():
 
 
 def test_shipped_weights_were_made_by_the_shipped_recipes():
-    shipped_by = {
-        PurifierRecipe: comdefend.weights(),
-        ClassifierRecipe: comdefend.classifier_weights(),
+    kinds = {"purifier": PurifierRecipe, "classifier": ClassifierRecipe, "defense": DefenseRecipe}
+    records = {
+        name: comdefend.load_record(name)
+        for name in (*comdefend.weights(), *comdefend.classifier_weights())
     }
-    for kind, names in shipped_by.items():
-        for name in names:
-            made_by = comdefend.load_record(name)["recipe"]
-            shipped = json.loads(json.dumps(recipe_to_dict(load_recipe(name, kind))))
-            # Fields that came later have their defaults in what was made before.
-            made_by["network"] = shipped["network"] | made_by["network"]
-            assert {k: v for k, v in made_by.items() if k in shipped} == {
-                k: v for k, v in shipped.items() if k in made_by
-            }
+    for name, record in records.items():
+        made_by = record["recipe"]
+        if made_by["kind"] == "defense":
+            # Of a pair, the recipe has the classifier's name.
+            (name,) = (n for n in comdefend.classifier_weights() if records[n] == record)
+        kind = kinds[made_by["kind"]]
+        shipped = json.loads(json.dumps(recipe_to_dict(load_recipe(name, kind))))
+        # Fields that came later have their defaults in what was made before.
+        made_by["network"] = shipped["network"] | made_by["network"]
+        assert {k: v for k, v in made_by.items() if k in shipped} == {
+            k: v for k, v in shipped.items() if k in made_by
+        }
 
 
 @pytest.mark.parametrize(
