@@ -152,7 +152,9 @@ def test_stand_ins_of_other_purifiers(purifier):
     assert with_stand_in(blur, "identity") is blur
     with pytest.raises(InputError, match="AvgPool2d has only 'identity'"):
         with_stand_in(blur, "sigmoid-10")
-    with pytest.raises(InputError, match="unknown stand-in 'tanh'; known: identity, sigmoid-1,"):
+    with pytest.raises(
+        InputError, match=r"unknown stand-ins \['tanh'\]; known: identity, sigmoid-1,"
+    ):
         with_stand_in(purifier, "tanh")
     with pytest.raises(InputError, match="training mode"):
         with_stand_in(purifier.train(), "noisy")

@@ -186,6 +186,8 @@ def test_what_cannot_start_leaves_no_folder(recipe, tmp_path, change, message):
         ({"trained": "all"}, "trained must be both or purifier or classifier, not 'all'"),
         ({"clean_epochs": 6}, "clean_epochs must be at least 0 and below 6: 6"),
         ({"clean_epochs": 1, "trained": "classifier"}, "clean_epochs train the purifier"),
+        ({"stand_ins": ()}, "stand_ins: name at least one"),
+        ({"stand_ins": ("tanh",)}, r"unknown stand-ins \['tanh'\]; known: identity"),
         ({"averaging": 1.0}, "averaging must be at least 0 and below 1"),
         ({"attack_eps": 300.0}, "attack_eps must be at most 255"),
     ],

@@ -5,7 +5,7 @@ Both from Athalye, Carlini and Wagner, "Obfuscated Gradients Give a False Sense 
 what is random (Section 4.2).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +63,16 @@ averaged over draws it is about 3 phi wide.
 """
 
 
+def check_stand_ins(names: Sequence[str]) -> None:
+    """Check that all are of `STAND_INS`.
+
+    Raises:
+        InputError: One is not.
+    """
+    if unknown := [name for name in names if name not in STAND_INS]:
+        raise InputError(f"unknown stand-ins {unknown}; known: {', '.join(STAND_INS)}")
+
+
 def with_stand_in(purifier: nn.Module, name: str) -> nn.Module:
     """Return a purifier with the same output and another gradient, to attack through.
 
@@ -80,8 +90,7 @@ def with_stand_in(purifier: nn.Module, name: str) -> nn.Module:
         InputTypeError: The purifier is not an ``nn.Module``.
     """
     _check_module("purifier", purifier)
-    if name not in STAND_INS:
-        raise InputError(f"unknown stand-in '{name}'; known: {', '.join(STAND_INS)}")
+    check_stand_ins((name,))
     if purifier.training:
         raise InputError("the purifier is in training mode; call its eval() first")
     if name == "identity":

@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any
 
 from comdefend import settings
-from comdefend.attacks import ATTACKS, STAND_INS
+from comdefend.attacks import ATTACKS, check_stand_ins
 from comdefend.errors import InputError
 from comdefend.training.recipe import (
     PURIFYING,
@@ -70,7 +70,7 @@ class AttackPlan:
         for name in ("steps", "images"):
             if getattr(self, name) is not None:
                 settings.check_positive(self, name)
-        _check_stand_ins(self.stand_ins)
+        check_stand_ins(self.stand_ins)
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ class Experiment:
         names = [defense.name for defense in self.defenses]
         if len(set(names)) < len(names):
             raise InputError(f"defenses: two rows of the same name among {names}")
-        _check_stand_ins(self.stand_ins)
+        check_stand_ins(self.stand_ins)
         if not self.stand_ins:
             raise InputError("stand_ins: name at least one")
         if not self.adaptive:
@@ -321,8 +321,3 @@ def _attack(value: Any, where: str) -> AttackPlan:
         if isinstance(fields.get(name), list):
             fields[name] = tuple(fields[name])
     return settings.build(AttackPlan, fields, where)
-
-
-def _check_stand_ins(names: tuple[str, ...]) -> None:
-    if unknown := [name for name in names if name not in STAND_INS]:
-        raise InputError(f"unknown stand-ins {unknown}; known: {', '.join(STAND_INS)}")

@@ -10,6 +10,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, TensorDataset
 
 from comdefend.atomic import atomic_write
+from comdefend.attacks import with_stand_in
 from comdefend.classifiers import check_classifier, open_classifier
 from comdefend.data import load_image_set
 from comdefend.defense.defended import DefendedClassifier
@@ -34,11 +35,12 @@ VALIDATION_STEPS = 10
 class DefenseTraining(Descent):
     """Classifies purified attacked images, and rebuilds the clean image from the attacked one.
 
-    Attacks go through the whole pipeline with the hard threshold, its gradient passed straight
-    through (Madry et al. 2018; one step from a random start: Wong et al. 2020); only then the
-    purifier sees the attacked images with the noise of training. Weights are averaged over steps,
-    and the average that withstands the longer attack on held-out images best is kept: training
-    against single steps can break down from one epoch to the next.
+    Attacks go through the whole pipeline with the hard threshold (Madry et al. 2018; one step from
+    a random start: Wong et al. 2020), the stand-ins for its gradient taking turns: against one
+    alone a pair learns to mislead that one, and withstands nothing else. Only then the purifier
+    sees the attacked images with the noise of training. Weights are averaged over steps, and the
+    average that withstands the longer attack through every stand-in on held-out images best is
+    kept: training against single steps can break down from one epoch to the next.
 
     Args:
         recipe: Attack, loss and schedule.
@@ -85,8 +87,9 @@ class DefenseTraining(Descent):
             self.average.update_parameters(network)
             return
         network.eval()
+        turn = recipe.stand_ins[self.step % len(recipe.stand_ins)]
         attack = (recipe.attack_eps, recipe.attack_steps, generator)
-        attacked = perturbed(network, clean, labels, *attack)
+        attacked = perturbed(_attackable(network, turn), clean, labels, *attack)
         # What is not trained stays as it is in use, its batch statistics and its threshold too.
         network.purifier.train(recipe.trained != "classifier")
         network.classifier.train(recipe.trained != "purifier")
@@ -121,15 +124,20 @@ class DefenseTraining(Descent):
         """Attack the averaged weights on training images that were held out."""
         images, labels = batch
         defended = self.average.module.eval()
+        assert isinstance(defended, DefendedClassifier)
         generator = step_generator(self.recipe.seed, "validation", batch_idx)
         # Lightning validates in inference mode, in which nothing can be attacked.
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(False):
             images, labels = images.clone().float() / 255, labels.clone()
-            found = perturbed(
-                defended, images, labels, self.recipe.attack_eps, VALIDATION_STEPS, generator
-            )
         right = defended(images).argmax(1) == labels
-        withstood = right & (defended(found).argmax(1) == labels)
+        withstood = right.clone()
+        purifies = isinstance(defended.purifier, ComDefend)
+        for name in self.recipe.stand_ins if purifies else ("identity",):
+            with torch.inference_mode(False), torch.enable_grad():
+                target = _attackable(defended, name)
+                attack = (self.recipe.attack_eps, VALIDATION_STEPS, generator)
+                found = perturbed(target, images, labels, *attack)
+            withstood &= defended(found).argmax(1) == labels
         self.withstood.append(withstood)
         self.log("validation_accuracy", right.float().mean(), prog_bar=True)
 
@@ -224,6 +232,13 @@ def train_defense(recipe: DefenseRecipe, output: Path, precision: Precision = "a
         save_weights(weights, classifier, record, half=True)
         atomic_write(weights.with_suffix(".md"), defense_card(record).encode())
     return weights
+
+
+def _attackable(network: DefendedClassifier, stand_in: str) -> DefendedClassifier:
+    """Return the same with another gradient of the threshold, where there is one."""
+    if not isinstance(network.purifier, ComDefend):
+        return network
+    return DefendedClassifier(with_stand_in(network.purifier, stand_in), network.classifier)
 
 
 def _classifier(recipe: DefenseRecipe) -> nn.Module:

@@ -7,6 +7,7 @@ from importlib import resources
 from typing import Any, TypeVar
 
 from comdefend import settings
+from comdefend.attacks import check_stand_ins
 from comdefend.errors import InputError
 from comdefend.nn.classifier import ClassifierConfig
 from comdefend.nn.config import PurifierConfig
@@ -248,6 +249,8 @@ class DefenseRecipe:
         bias_rate: Peak learning rate of Adam, for all other parameters.
         attack_eps: Bound of the attacks through the whole pipeline, in units of 1/255.
         attack_steps: Steps of each from a random start.
+        stand_ins: What the attacks take for the threshold's gradient, by turns, each a name of
+            `comdefend.attacks.STAND_INS`: a pair that meets one alone learns to mislead that one.
         rebuilding: Weight of `purifier_loss`, a pixel, beside the cross-entropy.
         code_weight: lambda, the weight of ||c||^2 in it.
         averaging: Decay of the moving average of the weights, a step; the average is what is kept.
@@ -269,6 +272,7 @@ class DefenseRecipe:
     bias_rate: float = 1e-3
     attack_eps: float = 8.0
     attack_steps: int = 1
+    stand_ins: tuple[str, ...] = ("identity", "sigmoid-10", "sigmoid-100")
     rebuilding: float = 1.0
     code_weight: float = 1e-4
     averaging: float = 0.995
@@ -288,6 +292,9 @@ class DefenseRecipe:
                 raise InputError(f"{name} must not be negative: {getattr(self, name)}")
         if self.attack_eps > 255:
             raise InputError(f"attack_eps must be at most 255: {self.attack_eps}")
+        if not self.stand_ins:
+            raise InputError("stand_ins: name at least one")
+        check_stand_ins(self.stand_ins)
         if not 0 <= self.averaging < 1:
             raise InputError(f"averaging must be at least 0 and below 1: {self.averaging}")
         if not 0 <= self.translate <= 8:
@@ -402,7 +409,8 @@ def build_recipe(values: Mapping[str, Any], where: str) -> Recipe:
             fields["network"] = config.from_dict(network)
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
-    return settings.build(kind, fields, where)
+    lists = {key: tuple(value) for key, value in fields.items() if isinstance(value, list)}
+    return settings.build(kind, fields | lists, where)
 
 
 def _read(text: str, where: str) -> Recipe:
