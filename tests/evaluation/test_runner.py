@@ -144,6 +144,34 @@ def test_a_run_that_was_stopped_goes_on(place, record, tmp_path):
     assert untimed(resumed) == untimed(record)
 
 
+def test_autoattack_goes_on_from_the_piece_where_it_was_stopped(place, tmp_path, monkeypatch):
+    plan = experiment(
+        place, defenses=["none"], oblivious=[], query=[], corruptions=[], checks=0, images=8,
+        adaptive=[{"attack": "autoattack", "eps": [16]}],
+    )  # fmt: skip
+    attacked: list[int] = []
+
+    def attack(model, images, *others, **options):
+        if len(attacked) == 2:
+            raise KeyboardInterrupt
+        attacked.append(len(images))
+        return perturb(model, images, *others, **options)
+
+    monkeypatch.setattr(runner, "_PIECE", 2)
+    monkeypatch.setattr(runner, "perturb", attack)
+    with pytest.raises(KeyboardInterrupt):
+        runner.run_experiment(plan, tmp_path / "run")
+    monkeypatch.setattr(
+        runner, "perturb", lambda *a, **o: attacked.append(len(a[1])) or perturb(*a, **o)
+    )
+    stopped = runner.run_experiment(plan, tmp_path / "run")
+    whole = runner.run_experiment(plan, tmp_path / "whole")
+    standing = rows(whole, threat="clean")[0]["correct"].count("1")
+    assert sum(attacked) == 2 * standing
+    (one,), (other,) = (rows(record, threat="adaptive") for record in (stopped, whole))
+    assert one["correct"] == other["correct"]
+
+
 def test_a_damaged_result_is_computed_again(place, record):
     for file in (place / "run" / "cells").glob("*.json"):
         file.write_text("{")

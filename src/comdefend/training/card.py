@@ -339,15 +339,18 @@ def defense_card(record: dict[str, Any]) -> str:
         "data": f"`{recipe['data']}`, training split",
         "trained": {"both": "purifier and classifier"}.get(recipe["trained"], recipe["trained"]),
         "started from": f"{_purifier_start(recipe)}, `{recipe['classifier']}`",
-        "training": f"{recipe['epochs']} epochs, batches of {recipe['batch']}, "
-        f"seed {recipe['seed']}",
-        "against": f"attacks through the whole pipeline, {recipe['attack_steps']} steps from a "
-        f"random start, within {recipe['attack_eps']:g}/255",
+        "training": f"{recipe['epochs']} epochs{_rebuilding_first(recipe)}, batches of "
+        f"{recipe['batch']}, seed {recipe['seed']}",
+        "against": f"attacks through the whole pipeline, "
+        f"{recipe['attack_steps']} step{'s' * (recipe['attack_steps'] > 1)} from a random start, "
+        f"within {recipe['attack_eps']:g}/255",
         "parameters": f"{record['parameters']:,}",
         "measured on": f"{record['images']:,} clean images ({record['measured_on']})",
         "accuracy of the pair": f"{record['accuracy']:.2%}",
     }
     if fidelity:
+        stand_ins = ", ".join(recipe.get("stand_ins", ["identity"]))
+        rows["against"] += f"; for the threshold's gradient, by turns: {stand_ins}"
         rows["bits a pixel"] = f"{record['bpp']:g}"
         rows["PSNR"] = f"{fidelity['psnr']:.2f} dB (mean over images)"
     rows[
@@ -355,6 +358,11 @@ def defense_card(record: dict[str, Any]) -> str:
     ] = f"{record['held_out_robust_accuracy']:.2%}"
     rows["versions"] = _joined(record["versions"])
     return "\n".join(["# Purifier and classifier", "", *_table(rows)]) + "\n"
+
+
+def _rebuilding_first(recipe: dict[str, Any]) -> str:
+    epochs = recipe.get("clean_epochs")
+    return f" (of them {epochs} to rebuild clean images)" if epochs else ""
 
 
 def _start(record: dict[str, Any]) -> str:
