@@ -20,6 +20,7 @@ from comdefend.evaluation.report import render_report
 from comdefend.evaluation.tables import (
     Column,
     Record,
+    attack_name,
     combine,
     corruptions,
     markdown_table,
@@ -396,10 +397,10 @@ def robust_table(experiment: str) -> list[str]:
     failed = [c for c in checks if c["passed"] is False]
     lines += [
         "",
-        f"{data['images']} test images of `{data['source']}` (sample of seed {data['seed']}); C&W "
-        "and Square on the first 100. BIM, of 10 steps, is made on the classifier of the row, "
-        "without the purifier. Each adaptive figure counts for each image the worst of all attacks "
-        "within the bound, AutoAttack's of PGD with every stand-in too. "
+        f"{data['images']} test images of `{data['source']}` (sample of seed {data['seed']})"
+        f"{_on_fewer(record)}. BIM, of 10 steps, is made on the classifier of the row, without the "
+        "purifier. Each adaptive figure counts for each image the worst of all attacks within the "
+        "bound, AutoAttack's of PGD with every stand-in too. "
         f"[Record](records/{experiment}-small.json), made by `comdefend reproduce {experiment}`. "
         f"{len(checks) - len(failed)} of {len(checks)} sanity checks hold"
         + (":" if failed else "."),
@@ -414,6 +415,16 @@ def robust_table(experiment: str) -> list[str]:
             f"lost, {won} won, p {_p_value(mcnemar(lost, won))}).",
         ]
     return lines
+
+
+def _on_fewer(record: Record) -> str:
+    """Say which attacks were made on fewer images than the sample has."""
+    fewer = {
+        attack_name(row["attack"]): row["images"]
+        for row in record["rows"]
+        if row["attack"] and row["images"] < record["data"]["images"]
+    }
+    return "".join(f", {name} on the first {images}" for name, images in sorted(fewer.items()))
 
 
 CLEAN_LOSS = 0.1
