@@ -100,6 +100,16 @@ def test_purify_reports_and_skips(tmp_path):
         (["train", "cifar10-small", "-o", "run"], "unknown recipe 'cifar10-small'"),
         (["train", "cifar10-hgd", "-o", "run", "--start", "rgb-12bpp"], "has no start"),
         (["train", "cifar10-hgd", "-o", "run", "--devices", "2"], "by one process, not 2"),
+        (["train", "rgb-12bpp", "-o", "run", "--trained", "both"], "has no trained"),
+        (
+            ["train", "cifar10-robust", "-o", "run", "--trained", "classifier"],
+            "trained must be both or purifier, not 'classifier'",
+        ),
+        (
+            ["train", "cifar10-robust", "-o", "run", "--classifier", "no.one:net"]
+            + ["--trained", "purifier"],
+            "no.one",
+        ),
         (["train", "rgb-12bpp", "-o", "run"], "set COMDEFEND_DATA to the folder"),
         (["train", "rgb-12bpp", "-o", "run", "--steps", "0"], "steps must be a positive number"),
         (["train", "rgb-12bpp", "-o", "run", "--data", "folder:no"], "no: no such folder"),

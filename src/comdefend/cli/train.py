@@ -35,6 +35,8 @@ comdefend train rgb-12bpp --data folder:photos/ --start rgb-12bpp --steps 1000 -
 
 comdefend train cifar10-robust --output runs/robust
 
+comdefend train cifar10-robust --classifier my.models:resnet --trained purifier --output runs/mine
+
 tensorboard --logdir runs/rgb"""
 
 
@@ -59,6 +61,21 @@ def train(
     seed: Annotated[
         int | None, typer.Option(help="Seed instead of the recipe's.", show_default=False)
     ] = None,
+    classifier: Annotated[
+        str | None,
+        typer.Option(
+            help="What attacks go through, behind the purifier, instead of the recipe's; with "
+            "--trained purifier any that `comdefend evaluate` takes.",
+            show_default=False,
+        ),
+    ] = None,
+    trained: Annotated[
+        str | None,
+        typer.Option(
+            help="Against attacks: both, purifier or classifier, instead of the recipe's.",
+            show_default=False,
+        ),
+    ] = None,
     precision: Annotated[
         str, typer.Option(help="auto, 32 or bf16; auto takes bf16 where the hardware has it.")
     ] = "auto",
@@ -71,7 +88,10 @@ def train(
     from comdefend.training.recipe import PURIFYING, DefenseRecipe, PurifierRecipe, load_recipe
 
     kinds = (*PURIFYING, DefenseRecipe)
-    chosen = load_recipe(recipe, kinds, data=data, start=start, steps=steps, batch=batch, seed=seed)
+    chosen = load_recipe(
+        recipe, kinds, data=data, start=start, steps=steps, batch=batch, seed=seed,
+        classifier=classifier, trained=trained,
+    )  # fmt: skip
     require_extra("train")
     from comdefend.training.start import train as run
 
@@ -81,8 +101,8 @@ def train(
         if isinstance(chosen, PurifierRecipe):
             print(f"comdefend purify IN OUT --weights {weights}")
         elif isinstance(chosen, DefenseRecipe):
-            classifier = chosen.classifier if chosen.trained == "purifier" else weights
+            behind = chosen.classifier if chosen.trained == "purifier" else weights
             shield = f" --defense {weights.parent}/purifier.safetensors" if chosen.purifies else ""
-            print(f"comdefend evaluate {classifier} --data DATA{shield}")
+            print(f"comdefend evaluate {behind} --data DATA{shield}")
         else:
             print(f"comdefend evaluate CLASSIFIER --data DATA --defense {weights}")

@@ -40,7 +40,6 @@ class ClassifierTraining(Descent):
     network: SmallClassifier
 
     def __init__(self, recipe: ClassifierRecipe, classifier: SmallClassifier, steps: int) -> None:
-        classifier = classifier.to(memory_format=torch.channels_last)
         super().__init__(classifier, steps, recipe.learning_rate, recipe.bias_rate, momentum=0.9)
         self.recipe = recipe
 

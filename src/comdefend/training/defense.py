@@ -215,12 +215,14 @@ def train_defense(recipe: DefenseRecipe, output: Path, precision: Precision = "a
         purifier.load_state_dict(module.best.purifier.state_dict())
         purifier.eval()
     weights = output / "purifier.safetensors"
-    if isinstance(classifier, SmallClassifier) and recipe.trained != "purifier":
+    written = classifier if recipe.trained != "purifier" else None
+    if written is not None:
+        assert isinstance(written, SmallClassifier)
         weights = output / "classifier.safetensors"
-        classifier.load_state_dict(module.best.classifier.state_dict())
+        written.load_state_dict(module.best.classifier.state_dict())
         # The record tells of what is stored, which for classifiers is rounded to 16 bits.
-        save_weights(weights, classifier, {}, half=True)
-        classifier = load_classifier(weights)
+        save_weights(weights, written, {}, half=True)
+        classifier = written = load_classifier(weights)
     record = defense_record(
         purifier, classifier, module.best_accuracy.item(), recipe, test, split,
         run_facts(training.images, trainer),
@@ -228,8 +230,8 @@ def train_defense(recipe: DefenseRecipe, output: Path, precision: Precision = "a
     if purifier is not None:
         save_weights(output / "purifier.safetensors", purifier, record)
         atomic_write(output / "purifier.md", defense_card(record).encode())
-    if isinstance(classifier, SmallClassifier) and recipe.trained != "purifier":
-        save_weights(weights, classifier, record, half=True)
+    if written is not None:
+        save_weights(weights, written, record, half=True)
         atomic_write(weights.with_suffix(".md"), defense_card(record).encode())
     return weights
 
