@@ -106,8 +106,16 @@ def test_purify_reports_and_skips(tmp_path):
             "trained must be both or purifier, not 'classifier'",
         ),
         (
-            ["train", "cifar10-robust", "-o", "run", "--classifier", "no.one:net"]
-            + ["--trained", "purifier"],
+            [
+                "train",
+                "cifar10-robust",
+                "-o",
+                "run",
+                "--classifier",
+                "no.one:net",
+                "--trained",
+                "purifier",
+            ],
             "no.one",
         ),
         (["train", "rgb-12bpp", "-o", "run"], "set COMDEFEND_DATA to the folder"),

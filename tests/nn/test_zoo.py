@@ -29,7 +29,7 @@ def test_shipped_names():
         "gray-2bpp-robust", "gray-4bpp", "rgb-12bpp", "rgb-12bpp-lite", "rgb-variable",
     ]  # fmt: skip
     assert comdefend.classifier_weights() == [
-        "cifar10-small", "fashion-mnist-robust", "fashion-mnist-small",
+        "cifar10-adversarial", "cifar10-small", "fashion-mnist-robust", "fashion-mnist-small",
     ]  # fmt: skip
 
 
@@ -76,6 +76,15 @@ def test_shipped_pairs_have_a_card_and_record_of_their_training(
         assert card.read_text() == defense_card(record)
 
 
+def test_the_adversarially_trained_classifier_has_a_card_and_record_of_its_training():
+    record = comdefend.load_record("cifar10-adversarial")
+    assert record["images"] == 10_000
+    assert record["accuracy"] >= 0.77
+    assert record["held_out_robust_accuracy"] >= 0.36
+    card = Path(zoo.__file__).with_name("weights") / "cifar10-adversarial.md"
+    assert card.read_text() == defense_card(record)
+
+
 def test_shipped_files_are_small():
     for file in Path(zoo.__file__).with_name("weights").glob("*.safetensors"):
         limit = 5e6 if file.stem in comdefend.classifier_weights() else 8e6
@@ -95,7 +104,7 @@ def test_unknown_names_list_the_known():
     ):
         comdefend.load("rgb")
     with pytest.raises(
-        InputError, match="known: cifar10-small, fashion-mnist-robust, fashion-mnist-small"
+        InputError, match="known: cifar10-adversarial, cifar10-small, fashion-mnist-robust, fash"
     ):
         comdefend.load_classifier("rgb-12bpp")
     with pytest.raises(DataMissingError, match="no such weight file"):

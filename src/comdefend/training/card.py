@@ -333,20 +333,24 @@ def defense_record(
 
 
 def defense_card(record: dict[str, Any]) -> str:
-    """Return the model card of a pair's record, in Markdown."""
+    """Return the model card, in Markdown, of a pair's record or a classifier's alone."""
     recipe, fidelity = record["recipe"], record["fidelity"]
+    # Without a purifier nothing was rebuilt.
+    title, accuracy = "Purifier and classifier", "accuracy of the pair"
+    if not fidelity:
+        title, accuracy = "Classifier trained against attacks", "accuracy"
     rows = {
         "data": f"`{recipe['data']}`, training split",
         "trained": {"both": "purifier and classifier"}.get(recipe["trained"], recipe["trained"]),
         "started from": f"{_purifier_start(recipe)}, `{recipe['classifier']}`",
         "training": f"{recipe['epochs']} epochs{_rebuilding_first(recipe)}, batches of "
         f"{recipe['batch']}, seed {recipe['seed']}",
-        "against": f"attacks through the whole pipeline, "
+        "against": f"attacks{' through the whole pipeline' if fidelity else ''}, "
         f"{recipe['attack_steps']} step{'s' * (recipe['attack_steps'] > 1)} from a random start, "
         f"within {recipe['attack_eps']:g}/255",
         "parameters": f"{record['parameters']:,}",
         "measured on": f"{record['images']:,} clean images ({record['measured_on']})",
-        "accuracy of the pair": f"{record['accuracy']:.2%}",
+        accuracy: f"{record['accuracy']:.2%}",
     }
     if fidelity:
         stand_ins = ", ".join(recipe.get("stand_ins", ["identity"]))
@@ -357,7 +361,7 @@ def defense_card(record: dict[str, Any]) -> str:
         "of held-out training images, right and still right under the attack that chose the epoch"
     ] = f"{record['held_out_robust_accuracy']:.2%}"
     rows["versions"] = _joined(record["versions"])
-    return "\n".join(["# Purifier and classifier", "", *_table(rows)]) + "\n"
+    return "\n".join([f"# {title}", "", *_table(rows)]) + "\n"
 
 
 def _rebuilding_first(recipe: dict[str, Any]) -> str:
