@@ -96,7 +96,7 @@ def test_purify_reports_and_skips(tmp_path):
         ),
         (["export", "out.tflite"], "out.tflite: must end in .onnx, .xml, .pt2"),
         (["export", "out.pt2", "--part", "half"], "part must be one of purifier, encoder"),
-        (["train", "rgb", "-o", "run"], "unknown recipe 'rgb'; shipped: cifar10-hgd, "),
+        (["train", "rgb", "-o", "run"], "unknown recipe 'rgb'; shipped: cifar10-adversarial, "),
         (["train", "cifar10-small", "-o", "run"], "unknown recipe 'cifar10-small'"),
         (["train", "cifar10-hgd", "-o", "run", "--start", "rgb-12bpp"], "has no start"),
         (["train", "cifar10-hgd", "-o", "run", "--devices", "2"], "by one process, not 2"),
