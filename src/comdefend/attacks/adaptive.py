@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from comdefend.errors import InputError, InputTypeError
+from comdefend.nn.binarize import threshold
 from comdefend.nn.purifier import ComDefend
 
 # Draws that "noisy" averages in one pass.
@@ -103,7 +104,25 @@ def with_stand_in(purifier: nn.Module, name: str) -> nn.Module:
             f"stand-in '{name}' replaces the gradient of ComDefend's threshold; "
             f"{type(purifier).__name__} has only 'identity'"
         )
-    return _StandIn(purifier, _SLOPES[name])
+    return _StandIn(purifier, name)
+
+
+def hard_code(logits: Tensor, stand_in: str, phi: float) -> Tensor:
+    """Return the code of use, 1 where z > 0 and else 0, with the gradient of a stand-in.
+
+    Args:
+        logits: z, any shape, finite.
+        stand_in: One of `STAND_INS`.
+        phi: Of the purifier's training; "noisy" alone asks for it.
+    """
+    if stand_in == "identity":
+        return threshold(logits)
+    code = (logits > 0).to(logits.dtype)
+    if logits.requires_grad:
+        factor = _SLOPES[stand_in](logits.detach(), phi)
+        # logits - logits is 0 exactly, so the code remains one of 0 and 1.
+        code = code + factor * (logits - logits.detach())
+    return code
 
 
 class Expectation(nn.Module):
@@ -142,18 +161,14 @@ class Expectation(nn.Module):
 class _StandIn(nn.Module):
     """A `ComDefend` in evaluation mode whose threshold has another gradient."""
 
-    def __init__(self, purifier: ComDefend, slope: Callable[[Tensor, float], Tensor]) -> None:
+    def __init__(self, purifier: ComDefend, name: str) -> None:
         super().__init__()
         self.purifier = purifier
-        self.slope = slope
+        self.name = name
         self.training = purifier.training
 
     def forward(self, images: Tensor) -> Tensor:
-        logits = self.purifier.logits(images)
-        code = (logits > 0).to(logits.dtype)
-        if logits.requires_grad:
-            factor = self.slope(logits.detach(), self.purifier.config.phi)
-            code = code + factor * (logits - logits.detach())
+        code = hard_code(self.purifier.logits(images), self.name, self.purifier.config.phi)
         return self.purifier.decode(code, size=(images.shape[-2], images.shape[-1]))
 
 

@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, TensorDataset
 
 from comdefend.atomic import atomic_write
-from comdefend.attacks import with_stand_in
+from comdefend.attacks import hard_code, with_stand_in
 from comdefend.classifiers import check_classifier, open_classifier
 from comdefend.data import load_image_set
 from comdefend.defense.defended import DefendedClassifier
@@ -38,9 +38,11 @@ class DefenseTraining(Descent):
     Attacks go through the whole pipeline with the hard threshold (Madry et al. 2018; one step from
     a random start: Wong et al. 2020), the stand-ins for its gradient taking turns: against one
     alone a pair learns to mislead that one, and withstands nothing else. Only then the purifier
-    sees the attacked images with the noise of training. Weights are averaged over steps, and the
-    average that withstands the longer attack through every stand-in on held-out images best is
-    kept: training against single steps can break down from one epoch to the next.
+    sees the attacked images, with the noise of training or without: an attack puts certain bits
+    on the other side of the threshold, and noise throws the same bits back. Weights are averaged
+    over steps, and the average that withstands the longer attack through every stand-in on
+    held-out images best is kept: training against single steps can break down from one epoch to
+    the next.
 
     Args:
         recipe: Attack, loss and schedule.
@@ -81,7 +83,7 @@ class DefenseTraining(Descent):
         clean = clean.contiguous(memory_format=torch.channels_last)
         if self.current_epoch < recipe.clean_epochs:
             network.purifier.train()
-            _, rebuilding = self._purified(clean, clean, generator)
+            _, rebuilding = self._purified(clean, clean, generator, None)
             self.log("loss_rebuilding", rebuilding)
             self.descend(rebuilding)
             self.average.update_parameters(network)
@@ -94,7 +96,8 @@ class DefenseTraining(Descent):
         network.purifier.train(recipe.trained != "classifier")
         network.classifier.train(recipe.trained != "purifier")
 
-        purified, rebuilding = self._purified(attacked, clean, generator)
+        stand_in = None if recipe.noisy else turn
+        purified, rebuilding = self._purified(attacked, clean, generator, stand_in)
         answers = network.classifier(purified)
         classification = F.cross_entropy(answers, labels)
         self.descend(classification + recipe.rebuilding * rebuilding)
@@ -106,15 +109,22 @@ class DefenseTraining(Descent):
         self.log("attacked_accuracy", accuracy, prog_bar=True)
 
     def _purified(
-        self, images: Tensor, clean: Tensor, generator: torch.Generator
+        self, images: Tensor, clean: Tensor, generator: torch.Generator, stand_in: str | None
     ) -> tuple[Tensor, Tensor]:
-        """Return purified images, and how far from the clean ones they are: `purifier_loss`."""
+        """Return purified images, and how far from the clean ones they are: `purifier_loss`.
+
+        Through the hard code with the gradient of a stand-in; where that is None, through the
+        noisy one.
+        """
         purifier = self.network.purifier
         if not isinstance(purifier, ComDefend):
             return images, torch.zeros(())
         logits = purifier.logits(images)
-        noise = torch.randn(logits.shape, generator=generator).to(logits)
-        code = purifier.binarize(logits, noise)
+        if stand_in is None:
+            noise = torch.randn(logits.shape, generator=generator).to(logits)
+            code = purifier.binarize(logits, noise)
+        else:
+            code = hard_code(logits, stand_in, purifier.config.phi)
         purified = purifier.decode(code, size=(clean.shape[-2], clean.shape[-1]))
         parts = purifier_loss(clean, purified.float(), code.float(), self.recipe.code_weight)
         # Of a pixel, not of an image: its size must not weigh.

@@ -251,6 +251,8 @@ class DefenseRecipe:
         attack_steps: Steps of each from a random start.
         stand_ins: What the attacks take for the threshold's gradient, by turns, each a name of
             `comdefend.attacks.STAND_INS`: a pair that meets one alone learns to mislead that one.
+        noisy: Add the noise of training to the code of attacked images too. Without it training
+            meets the hard code as it was attacked, with the gradient that the attack took.
         rebuilding: Weight of `purifier_loss`, a pixel, beside the cross-entropy.
         code_weight: lambda, the weight of ||c||^2 in it.
         averaging: Decay of the moving average of the weights, a step; the average is what is kept.
@@ -273,6 +275,7 @@ class DefenseRecipe:
     attack_eps: float = 8.0
     attack_steps: int = 1
     stand_ins: tuple[str, ...] = ("identity", "sigmoid-10", "sigmoid-100")
+    noisy: bool = True
     rebuilding: float = 1.0
     code_weight: float = 1e-4
     averaging: float = 0.995
