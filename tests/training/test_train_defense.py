@@ -67,6 +67,17 @@ def test_the_pair_withstands_more_than_it_did(trained, start, parquet):
     assert left(pair(trained), images, test.labels) >= left(before, images, test.labels) + 8
 
 
+def test_a_pair_that_learns_from_the_hard_code_withstands_more_too(
+    recipe, start, parquet, tmp_path
+):
+    test = load_image_set(f"parquet:{parquet}", "test")
+    images = test.images.float() / 255
+    classifier = comdefend.load_classifier("fashion-mnist-small")
+    before = DefendedClassifier(comdefend.load(start), classifier)
+    hard = train(dataclasses.replace(recipe, noisy=False, attack_steps=2), tmp_path / "run", "32")
+    assert left(pair(hard), images, test.labels) >= left(before, images, test.labels) + 8
+
+
 def test_the_record_is_of_the_stored_pair(trained, parquet):
     test = load_image_set(f"parquet:{parquet}", "test")
     record = comdefend.load_record(trained)
