@@ -60,6 +60,7 @@ def test_the_robust_pair_on_the_shipped_images(fashion):
     [
         ("rgb-12bpp", "cifar10"), ("rgb-12bpp-lite", "cifar10"), ("rgb-variable", "cifar10"),
         ("gray-4bpp", "fashion-mnist"), ("gray-2bpp-robust", "fashion-mnist"),
+        ("rgb-3bpp-robust", "cifar10"),
     ],
 )  # fmt: skip
 def test_purifiers_measure_what_their_record_says(data_folder, name, data):

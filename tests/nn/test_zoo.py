@@ -26,10 +26,12 @@ def tiny(tmp_path):
 
 def test_shipped_names():
     assert comdefend.weights() == [
-        "gray-2bpp-robust", "gray-4bpp", "rgb-12bpp", "rgb-12bpp-lite", "rgb-variable",
+        "gray-2bpp-robust", "gray-4bpp", "rgb-12bpp", "rgb-12bpp-lite", "rgb-3bpp-robust",
+        "rgb-variable",
     ]  # fmt: skip
     assert comdefend.classifier_weights() == [
-        "cifar10-adversarial", "cifar10-small", "fashion-mnist-robust", "fashion-mnist-small",
+        "cifar10-adversarial", "cifar10-robust", "cifar10-small", "fashion-mnist-robust",
+        "fashion-mnist-small",
     ]  # fmt: skip
 
 
@@ -60,7 +62,10 @@ def test_shipped_classifiers_have_a_card_and_record_of_their_training(name):
 
 @pytest.mark.parametrize(
     ("purifier", "classifier", "clean", "robust"),
-    [("gray-2bpp-robust", "fashion-mnist-robust", 0.90, 0.81)],
+    [
+        ("gray-2bpp-robust", "fashion-mnist-robust", 0.90, 0.81),
+        ("rgb-3bpp-robust", "cifar10-robust", 0.74, 0.37),
+    ],
 )
 def test_shipped_pairs_have_a_card_and_record_of_their_training(
     purifier, classifier, clean, robust
@@ -104,7 +109,7 @@ def test_unknown_names_list_the_known():
     ):
         comdefend.load("rgb")
     with pytest.raises(
-        InputError, match="known: cifar10-adversarial, cifar10-small, fashion-mnist-robust, fash"
+        InputError, match="known: cifar10-adversarial, cifar10-robust, cifar10-small, fash"
     ):
         comdefend.load_classifier("rgb-12bpp")
     with pytest.raises(DataMissingError, match="no such weight file"):
