@@ -355,6 +355,9 @@ def defense_card(record: dict[str, Any]) -> str:
     if fidelity:
         stand_ins = ", ".join(recipe.get("stand_ins", ["identity"]))
         rows["against"] += f"; for the threshold's gradient, by turns: {stand_ins}"
+        # Records made before there was a choice have no such entry.
+        if not recipe.get("noisy", True):
+            rows["code of attacked images"] = "the hard one, without noise"
         rows["bits a pixel"] = f"{record['bpp']:g}"
         rows["PSNR"] = f"{fidelity['psnr']:.2f} dB (mean over images)"
     rows[
