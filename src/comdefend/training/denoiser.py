@@ -42,7 +42,7 @@ class DenoiserTraining(Descent):
             network = Denoiser(recipe.network).to(memory_format=torch.channels_last)
         super().__init__(network, recipe.steps, recipe.learning_rate, recipe.bias_rate)
         self.recipe = recipe
-        self.classifier = classifier.to(memory_format=torch.channels_last).requires_grad_(False)
+        self.classifier = classifier.requires_grad_(False)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """Do one step on (B, C, H, W) uint8 images, clean and attacked."""
