@@ -30,6 +30,12 @@ def test_changes_replace_fields_and_none_leaves_them():
     assert (recipe.steps, recipe.seed, recipe.data) == (500, 3, "cifar10")
 
 
+def test_a_start_takes_the_place_of_the_new_purifier_before_a_classifier():
+    recipe = load_recipe("cifar10-robust", DefenseRecipe, start="rgb-variable@3", epochs=1)
+    assert (recipe.purifier, recipe.network) == ("rgb-variable@3", None)
+    assert (recipe.clean_epochs, recipe.epochs, recipe.trained) == (0, 1, "both")
+
+
 def test_shipped_weights_were_made_by_the_shipped_recipes():
     kinds = {"purifier": PurifierRecipe, "classifier": ClassifierRecipe, "defense": DefenseRecipe}
     records = {

@@ -17,11 +17,11 @@ Recipes that ship: those of the shipped weights, which see clean images only: rg
 gray-4bpp, rgb-12bpp-lite (learns the code of rgb-12bpp) and rgb-variable (several rates), the
 last two each from weights that NAME-start makes; cifar10-robust and fashion-mnist-robust, a
 purifier and the classifier behind it, trained against attacks through both; and those of defences
-to compare with: cifar10-adversarial, a classifier alone trained against attacks; cifar10-hgd and
-fashion-mnist-hgd, denoisers trained against attacks on a classifier; cifar10-pixelcnn and
-fashion-mnist-pixelcnn, models of clean images for PixelDefend. A YAML file of the same form is a
-recipe too. Data: cifar10, cifar100, fashion-mnist, mnist (in the folder that COMDEFEND_DATA
-names), parquet:PATH, or folder:PATH for any folder of images.
+to compare with: cifar10-adversarial and fashion-mnist-adversarial, classifiers alone trained
+against attacks; cifar10-hgd and fashion-mnist-hgd, denoisers trained against attacks on a
+classifier; cifar10-pixelcnn and fashion-mnist-pixelcnn, models of clean images for PixelDefend. A
+YAML file of the same form is a recipe too. Data: cifar10, cifar100, fashion-mnist, mnist (in the
+folder that COMDEFEND_DATA names), parquet:PATH, or folder:PATH for any folder of images.
 
 The output folder receives logs (CSV and TensorBoard), checkpoints, for ComDefend a panel of
 reconstructions after every epoch, and at the end the weights, a .safetensors file, with their model
@@ -37,6 +37,8 @@ comdefend train cifar10-robust --output runs/robust
 
 comdefend train cifar10-robust --classifier my.models:resnet --trained purifier --output runs/mine
 
+comdefend train cifar10-robust --start rgb-variable@3 --epochs 5 --output runs/tuned
+
 tensorboard --logdir runs/rgb"""
 
 
@@ -49,11 +51,20 @@ def train(
     start: Annotated[
         str | None,
         typer.Option(
-            help="ComDefend: weights to start from instead of the recipe's.", show_default=False
+            help="ComDefend: weights to start from instead of the recipe's; against attacks, "
+            "instead of a new purifier.",
+            show_default=False,
         ),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(help="Steps instead of the recipe's.", show_default=False)
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Against attacks: passes over the images instead of the recipe's.",
+            show_default=False,
+        ),
     ] = None,
     batch: Annotated[
         int | None, typer.Option(help="Images a step instead of the recipe's.", show_default=False)
@@ -89,7 +100,7 @@ def train(
 
     kinds = (*PURIFYING, DefenseRecipe)
     chosen = load_recipe(
-        recipe, kinds, data=data, start=start, steps=steps, batch=batch, seed=seed,
+        recipe, kinds, data=data, start=start, steps=steps, epochs=epochs, batch=batch, seed=seed,
         classifier=classifier, trained=trained,
     )  # fmt: skip
     require_extra("train")

@@ -366,7 +366,8 @@ def load_recipe(name: str, kind: _Kind[_Recipe], **changes: Any) -> _Recipe:
     Args:
         name: A name of `recipes`, or a path that ends in ``.yaml``.
         kind: The class of recipe that is wanted, or several such as `PURIFYING`.
-        changes: Fields to replace; those that are None stay.
+        changes: Fields to replace; those that are None stay. ``start`` takes the place of the new
+            purifier of a `DefenseRecipe`, and of the epochs in which that would learn to rebuild.
 
     Raises:
         InputError: No such recipe, one of another kind, or a bad field.
@@ -384,6 +385,9 @@ def load_recipe(name: str, kind: _Kind[_Recipe], **changes: Any) -> _Recipe:
         wanted = " or a ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
         raise InputError(f"{name}: is a {type(recipe).__name__}, not a {wanted}")
     wanted_changes = {field: value for field, value in changes.items() if value is not None}
+    if isinstance(recipe, DefenseRecipe) and "start" in wanted_changes:
+        start = wanted_changes.pop("start")
+        wanted_changes |= {"purifier": start, "network": None, "clean_epochs": 0}
     if unknown := sorted(set(wanted_changes) - {f.name for f in dataclasses.fields(recipe)}):
         raise InputError(f"{name}: a {type(recipe).__name__} has no {' and no '.join(unknown)}")
     return dataclasses.replace(recipe, **wanted_changes)
