@@ -15,6 +15,7 @@ from comdefend.bench import tables as bench_tables
 from comdefend.bench.figures import FIGURES
 from comdefend.bench.jobs import BASELINE, PHOTO
 from comdefend.bench.ratios import fastest, size_of
+from comdefend.bench.tables import figure
 from comdefend.evaluation.record import load_record_file, mcnemar
 from comdefend.evaluation.report import render_report
 from comdefend.evaluation.tables import (
@@ -601,7 +602,7 @@ def speed_table() -> list[str]:
         columns.append("of undefended")
     lines = [f"| {' | '.join(columns)} |", f"| ---{' | ---:' * (len(columns) - 1)} |"]
     for rows in zip(*(timed["rows"] for timed in record["costs"]), strict=True):
-        figures = [f"{row['rate']:.3g} | {percent(row['ratio'], 1)}" for row in rows]
+        figures = [f"{figure(row['rate'])} | {percent(row['ratio'], 1)}" for row in rows]
         lines.append(f"| {' | '.join([rows[0]['defense'], *figures])} |")
     return [
         *lines,
@@ -680,7 +681,7 @@ def short_bench_table() -> list[str]:
             plain = row["kind"] == "purifier" and (row["engine"], row["precision"]) == BASELINE
             if row["weights"] == name and (row is best or plain):
                 lines.append(
-                    f"| {name} | {bench_tables.engine_name(row)} | {1000 * row['seconds']:.3g} "
+                    f"| {name} | {bench_tables.engine_name(row)} | {figure(1000 * row['seconds'])} "
                     f"| {row['resident_mb']:,} |"
                 )
     return [

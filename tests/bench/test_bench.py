@@ -19,7 +19,7 @@ from comdefend.bench.jobs import CLASSIFIERS, PRODUCTS, Job
 from comdefend.bench.pictures import pictures
 from comdefend.bench.process import Worker
 from comdefend.bench.ratios import fastest, ratios
-from comdefend.bench.tables import markdown_table
+from comdefend.bench.tables import figure, markdown_table
 from comdefend.errors import EngineError
 from comdefend.nn.config import GRAY_4BPP, RGB_12BPP, PurifierConfig
 from comdefend.nn.purifier import ComDefend
@@ -55,6 +55,11 @@ def test_operations_are_those_of_the_convolutions(config):
         with FlopCounterMode(display=False) as counter:
             ComDefend(config).eval()(torch.rand(count, config.channels, height, width))
         assert counter.get_total_flops() == wanted
+
+
+def test_figures_have_three_digits_and_no_exponent():
+    found = [figure(value) for value in (1324.4, 99_960, 999.6, 99.96, 44.72, 0.7579, 0)]
+    assert found == ["1,320", "100,000", "1,000", "100", "44.7", "0.758", "0"]
 
 
 def test_operations_of_known_networks():

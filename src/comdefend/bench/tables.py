@@ -26,8 +26,8 @@ def rows_table(rows: Sequence[Row]) -> list[str]:
             shape_name(row),
             row["weights"],
             engine_name(row),
-            f"{row['images_per_second']:.3g}",
-            f"{1000 * row['seconds']:.3g} ({low:.3g} to {high:.3g})",
+            figure(row["images_per_second"]),
+            f"{figure(1000 * row['seconds'])} ({figure(low)} to {figure(high)})",
             _number(row["gflops"], ".0f"),
             _number(row["share_of_peak"], ".0%"),
             *quality_cells(row),
@@ -35,6 +35,11 @@ def rows_table(rows: Sequence[Row]) -> list[str]:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return [*_HEAD, *lines]
+
+
+def figure(value: float) -> str:
+    """Return three significant digits without an exponent: 1,320, 44.7, 0.758."""
+    return f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def notes(record: Row) -> list[str]:
