@@ -259,7 +259,7 @@ def test_headline_names_cost_gain_and_the_adaptive_figure():
         ("shield", "oblivious", "pgd", 16, "1000000000"),
     ]
     start = (
-        "With shield in front of the classifier, clean accuracy goes from 90.0 % to 80.0 %; under "
+        "With shield as the defence, clean accuracy goes from 90.0 % to 80.0 %; under "
         "PGD L∞ 8/255 it goes from 10 % to 40 % if the attacker does not know of the defence, and "
     )
     adaptive = ("shield", "adaptive", "autoattack", 8, "0000000000")

@@ -289,10 +289,8 @@ def headline(summary: Summary) -> str:
     line, column = choice
     bare = next((line for line in summary.lines if line.defense == UNDEFENDED), None)
     before = None if bare is None else bare.clean
-    sentence = (
-        f"With {line.defense} in front of the classifier, "
-        f"clean accuracy {_change(before, line.clean, 1)}"
-    )
+    change = _change(before, line.clean, 1)
+    sentence = f"With {line.defense} as the defence, clean accuracy {change}"
     if column is None:
         return f"{sentence}; no attack was made on it."
     index = summary.columns.index(column)
