@@ -635,7 +635,7 @@ def bfloat16_table() -> list[str]:
         lines.append(f"| {' | '.join([row['defense'], images, *figures])} |")
     changed = sum(row["changed"] for row in rows)
     speeds = [
-        f"{speed['bfloat16']:.0f} images a second instead of {speed['float32']:.0f} "
+        f"{figure(speed['bfloat16'])} images a second instead of {figure(speed['float32'])} "
         f"({speed['defense']}, {speed['ratio']:.2f} times)"
         for speed in found["speeds"]
     ]
@@ -645,7 +645,8 @@ def bfloat16_table() -> list[str]:
         f"{changed} of {len(rows) * count:,} verdicts change, so evaluations stay in float32."
         if changed
         else f"None of {len(rows) * count:,} verdicts changes, so evaluations may run in bfloat16.",
-        f"The speed in bfloat16: {' and '.join(speeds)}, {found['batch']} images at once.",
+        f"The speed in bfloat16: {' and '.join(speeds)}, {found['batch']} images at once, "
+        "in a run of its own.",
         "",
         f"{count} images of `{found['data']}` (test, sample of seed {found['seed']}), classifier "
         f"`{found['classifier']}`; the attack is oblivious, made in float32 and rounded to 8 bits. "

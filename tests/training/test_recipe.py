@@ -34,6 +34,8 @@ def test_a_start_takes_the_place_of_the_new_purifier_before_a_classifier():
     recipe = load_recipe("cifar10-robust", DefenseRecipe, start="rgb-variable@3", epochs=1)
     assert (recipe.purifier, recipe.network) == ("rgb-variable@3", None)
     assert (recipe.clean_epochs, recipe.epochs, recipe.trained) == (0, 1, "both")
+    with pytest.raises(InputError, match="cifar10-adversarial: has no purifier, so none to start"):
+        load_recipe("cifar10-adversarial", DefenseRecipe, start="rgb-variable@3")
 
 
 def test_shipped_weights_were_made_by_the_shipped_recipes():

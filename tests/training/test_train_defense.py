@@ -195,7 +195,7 @@ def test_what_cannot_start_leaves_no_folder(recipe, tmp_path, change, message):
         ),
         ({"network": PurifierConfig(channels=1)}, "give purifier or network, not both"),
         ({"trained": "all"}, "trained must be both or purifier or classifier, not 'all'"),
-        ({"clean_epochs": 6}, "clean_epochs must be at least 0 and below 6: 6"),
+        ({"clean_epochs": 6}, "clean_epochs must be at least 0 and fewer than epochs .6.: 6"),
         ({"clean_epochs": 1, "trained": "classifier"}, "clean_epochs train the purifier"),
         ({"stand_ins": ()}, "stand_ins: name at least one"),
         ({"stand_ins": ("tanh",)}, r"unknown stand-ins \['tanh'\]; known: identity"),

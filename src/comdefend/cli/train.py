@@ -51,8 +51,8 @@ def train(
     start: Annotated[
         str | None,
         typer.Option(
-            help="ComDefend: weights to start from instead of the recipe's; against attacks, "
-            "instead of a new purifier.",
+            help="ComDefend: weights to start from instead of the recipe's; against attacks, the "
+            "purifier to start from, without the epochs in which a new one learns to rebuild.",
             show_default=False,
         ),
     ] = None,
@@ -62,7 +62,8 @@ def train(
     epochs: Annotated[
         int | None,
         typer.Option(
-            help="Against attacks: passes over the images instead of the recipe's.",
+            help="Against attacks: passes over the images instead of the recipe's, those in which "
+            "a new purifier learns to rebuild included.",
             show_default=False,
         ),
     ] = None,

@@ -306,7 +306,8 @@ class DefenseRecipe:
             raise InputError("give purifier or network, not both")
         if not 0 <= self.clean_epochs < self.epochs:
             raise InputError(
-                f"clean_epochs must be at least 0 and below {self.epochs}: {self.clean_epochs}"
+                f"clean_epochs must be at least 0 and fewer than epochs ({self.epochs}): "
+                f"{self.clean_epochs}"
             )
         if self.network:
             wanted: tuple[str, ...] = ("both", "purifier")
@@ -366,11 +367,12 @@ def load_recipe(name: str, kind: _Kind[_Recipe], **changes: Any) -> _Recipe:
     Args:
         name: A name of `recipes`, or a path that ends in ``.yaml``.
         kind: The class of recipe that is wanted, or several such as `PURIFYING`.
-        changes: Fields to replace; those that are None stay. ``start`` takes the place of the new
-            purifier of a `DefenseRecipe`, and of the epochs in which that would learn to rebuild.
+        changes: Fields to replace; those that are None stay. ``start`` takes the place of a
+            `DefenseRecipe`'s purifier, and of the epochs in which a new one learns to rebuild.
 
     Raises:
-        InputError: No such recipe, one of another kind, or a bad field.
+        InputError: No such recipe, one of another kind, a bad field, or a purifier to start from
+            where there is none.
         DataMissingError: The file does not exist.
     """
     if name.endswith((".yaml", ".yml")):
@@ -386,6 +388,8 @@ def load_recipe(name: str, kind: _Kind[_Recipe], **changes: Any) -> _Recipe:
         raise InputError(f"{name}: is a {type(recipe).__name__}, not a {wanted}")
     wanted_changes = {field: value for field, value in changes.items() if value is not None}
     if isinstance(recipe, DefenseRecipe) and "start" in wanted_changes:
+        if not recipe.purifies:
+            raise InputError(f"{name}: has no purifier, so none to start from")
         start = wanted_changes.pop("start")
         wanted_changes |= {"purifier": start, "network": None, "clean_epochs": 0}
     if unknown := sorted(set(wanted_changes) - {f.name for f in dataclasses.fields(recipe)}):
