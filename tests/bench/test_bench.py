@@ -269,7 +269,7 @@ def test_documents_say_what_the_record_says(tmp_path, monkeypatch):
     text = update_docs.filled(empty)
     assert "Not run yet" not in text
     assert "| lite | openvino bfloat16 | 100 | 1,000 |" in text
-    assert "| full | torch float32 | 4e+03 | 1,000 |" in text
+    assert "| full | torch float32 | 4,000 | 1,000 |" in text
     assert {path.name for path in update_docs.figures()} == {"bench-area.svg", "bench-batch.svg"}
 
 
