@@ -333,16 +333,20 @@ def defense_record(
 
 
 def defense_card(record: dict[str, Any]) -> str:
-    """Return the model card, in Markdown, of a pair's record or a classifier's alone."""
+    """Return the model card, in Markdown, of the record of what was trained against attacks."""
     recipe, fidelity = record["recipe"], record["fidelity"]
+    titles = {
+        "both": "Purifier and classifier",
+        "purifier": "Purifier trained against attacks",
+        "classifier": "Classifier trained against attacks",
+    }
     # Without a purifier nothing was rebuilt.
-    title, accuracy = "Purifier and classifier", "accuracy of the pair"
-    if not fidelity:
-        title, accuracy = "Classifier trained against attacks", "accuracy"
+    accuracy = "accuracy of the pair" if fidelity else "accuracy"
     rows = {
         "data": f"`{recipe['data']}`, training split",
         "trained": {"both": "purifier and classifier"}.get(recipe["trained"], recipe["trained"]),
-        "started from": f"{_purifier_start(recipe)}, `{recipe['classifier']}`",
+        "started from": f"{_purifier_start(recipe)}, `{recipe['classifier']}`"
+        + (", which stays as it is" if recipe["trained"] == "purifier" else ""),
         "training": f"{recipe['epochs']} epochs{_rebuilding_first(recipe)}, batches of "
         f"{recipe['batch']}, seed {recipe['seed']}",
         "against": f"attacks{' through the whole pipeline' if fidelity else ''}, "
@@ -364,7 +368,7 @@ def defense_card(record: dict[str, Any]) -> str:
         "of held-out training images, right and still right under the attack that chose the epoch"
     ] = f"{record['held_out_robust_accuracy']:.2%}"
     rows["versions"] = _joined(record["versions"])
-    return "\n".join([f"# {title}", "", *_table(rows)]) + "\n"
+    return "\n".join([f"# {titles[recipe['trained']]}", "", *_table(rows)]) + "\n"
 
 
 def _rebuilding_first(recipe: dict[str, Any]) -> str:
