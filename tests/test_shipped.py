@@ -34,10 +34,17 @@ def test_the_fashion_classifier_on_the_shipped_images(fashion):
     assert hits.float().mean() > 0.88
 
 
-def test_the_robust_pair_on_the_shipped_images(fashion):
+@pytest.mark.parametrize(
+    ("purifier", "classifier"),
+    [
+        ("gray-2bpp-robust", "fashion-mnist-robust"),
+        ("gray-2bpp-adversarial", "fashion-mnist-small"),
+    ],
+)
+def test_what_was_trained_against_attacks_on_the_shipped_images(fashion, purifier, classifier):
     labels = fashion.accepted.float().argmax(1)
-    pair = comdefend.DefendedClassifier(
-        comdefend.load("gray-2bpp-robust"), comdefend.load_classifier("fashion-mnist-robust")
+    robust = comdefend.DefendedClassifier(
+        comdefend.load(purifier), comdefend.load_classifier(classifier)
     )
 
     def right(defended):
@@ -47,7 +54,7 @@ def test_the_robust_pair_on_the_shipped_images(fashion):
                 (defended(x).argmax(1) == labels).float().mean() for x in (fashion.images, found)
             ]
 
-    clean, left = right(pair)
+    clean, left = right(robust)
     assert clean > 0.85
     assert left > 0.75
     assert left > right(fashion.defended)[1] + 0.15
@@ -60,6 +67,7 @@ def test_the_robust_pair_on_the_shipped_images(fashion):
     [
         ("rgb-12bpp", "cifar10"), ("rgb-12bpp-lite", "cifar10"), ("rgb-variable", "cifar10"),
         ("gray-4bpp", "fashion-mnist"), ("gray-2bpp-robust", "fashion-mnist"),
+        ("gray-2bpp-adversarial", "fashion-mnist"),
         ("rgb-3bpp-robust", "cifar10"),
     ],
 )  # fmt: skip

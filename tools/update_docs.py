@@ -109,6 +109,12 @@ def weights_table() -> list[str]:
         behind = [p for p in comdefend.weights() if comdefend.load_record(p) == record]
         title = f"`{behind[0]}` and `{name}`" if behind else f"`{name}`"
         lines.append(f"| {title} | {record['parameters']:,} | {record['accuracy']:.2%} |")
+    for name in comdefend.weights():
+        record = comdefend.load_record(name)
+        # Trained before a classifier that stayed as it is.
+        if record["recipe"].get("trained") == "purifier":
+            title = f"`{name}` and `{record['recipe']['classifier']}`"
+            lines.append(f"| {title} | {record['parameters']:,} | {record['accuracy']:.2%} |")
     lines += ["", "All on the 10,000 test images of their data set."]
     return lines
 
@@ -386,11 +392,10 @@ def robust_table(experiment: str) -> list[str]:
     for name in names:
         figures = []
         for _, threat, attack, eps in columns:
-            rows = [
-                row
-                for row in select(record, name, threat)
-                if (row["attack"], row["eps"]) == (attack, eps)
-            ]
+            rows = _attacked(record, name, threat, attack, eps)
+            if threat == "transfer" and not rows:
+                # The row's own classifier is the plain one, on which it was made.
+                rows = _attacked(record, name, "oblivious", attack, eps)
             figures.append(show(combine(rows), 1 if attack == "autoattack" else 0))
         figures += [show(corrupted[name].get(change)) for change in changes]
         lines.append(f"| {' | '.join([name, *figures])} |")
@@ -408,14 +413,23 @@ def robust_table(experiment: str) -> list[str]:
     ]
     for check in failed:
         lines += ["", f"- does not hold: {check['name']} ({check['detail']})"]
-    for name in names[:-1]:
-        before, after, lost, won = _compared(record, [name, "both"], "adaptive", None, 8)
+    for pair in [("none", "purifier alone"), *((name, "both") for name in names[:-1])]:
+        if not set(pair) <= set(names):
+            continue
+        before, after, lost, won = _compared(record, [*pair], "adaptive", None, 8)
         lines += [
             "",
-            f"The worst of all attacks within 8/255, {name} to both: {before} to {after} ({lost} "
-            f"lost, {won} won, p {_p_value(mcnemar(lost, won))}).",
+            f"The worst of all attacks within 8/255, {pair[0]} to {pair[1]}: {before} to {after} "
+            f"({lost} lost, {won} won, p {_p_value(mcnemar(lost, won))}).",
         ]
     return lines
+
+
+def _attacked(
+    record: Record, name: str, threat: str, attack: str | None, eps: float | None
+) -> list[dict[str, Any]]:
+    rows = select(record, name, threat)
+    return [row for row in rows if (row["attack"], row["eps"]) == (attack, eps)]
 
 
 def _on_fewer(record: Record) -> str:

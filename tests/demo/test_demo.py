@@ -29,7 +29,7 @@ def test_demo_attacks_defends_and_tells_the_truth(fashion, tmp_path, monkeypatch
     out = capsys.readouterr().out
     for word in ("clean", "attacked", "defended", "adaptive", "FGSM", "PGD-20"):
         assert word in out
-    for name in ("fashion-mnist", "fashion-mnist-robust"):
+    for name in ("fashion-mnist", "fashion-mnist-adversarial"):
         with Image.open(tmp_path / "demo" / f"{name}.png") as picture:
             pixels = np.asarray(picture.convert("RGB"))
         assert pixels.shape[0] > 600

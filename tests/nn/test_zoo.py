@@ -26,8 +26,8 @@ def tiny(tmp_path):
 
 def test_shipped_names():
     assert comdefend.weights() == [
-        "gray-2bpp-robust", "gray-4bpp", "rgb-12bpp", "rgb-12bpp-lite", "rgb-3bpp-robust",
-        "rgb-variable",
+        "gray-2bpp-adversarial", "gray-2bpp-robust", "gray-4bpp", "rgb-12bpp", "rgb-12bpp-lite",
+        "rgb-3bpp-robust", "rgb-variable",
     ]  # fmt: skip
     assert comdefend.classifier_weights() == [
         "cifar10-adversarial", "cifar10-robust", "cifar10-small", "fashion-mnist-adversarial",
@@ -83,9 +83,12 @@ def test_shipped_pairs_have_a_card_and_record_of_their_training(
 
 @pytest.mark.parametrize(
     ("name", "clean", "robust"),
-    [("cifar10-adversarial", 0.77, 0.36), ("fashion-mnist-adversarial", 0.92, 0.86)],
-)
-def test_adversarially_trained_classifiers_have_a_card_and_record_of_their_training(
+    [
+        ("cifar10-adversarial", 0.77, 0.36), ("fashion-mnist-adversarial", 0.92, 0.86),
+        ("gray-2bpp-adversarial", 0.86, 0.82),
+    ],
+)  # fmt: skip
+def test_what_was_trained_against_attacks_alone_has_a_card_and_record_of_its_training(
     name, clean, robust
 ):
     record = comdefend.load_record(name)
@@ -111,7 +114,7 @@ def test_weights_load_as_they_were_saved(tiny):
 
 def test_unknown_names_list_the_known():
     with pytest.raises(
-        InputError, match=r"unknown weights 'rgb'; known: gray-2bpp-robust, gray-4bpp"
+        InputError, match=r"unknown weights 'rgb'; known: gray-2bpp-adversarial, gray-2bpp-robust"
     ):
         comdefend.load("rgb")
     with pytest.raises(

@@ -16,12 +16,14 @@ _HELP = """Train a purifier by a recipe, alone or with the classifier behind it.
 Recipes that ship: those of the shipped weights, which see clean images only: rgb-12bpp,
 gray-4bpp, rgb-12bpp-lite (learns the code of rgb-12bpp) and rgb-variable (several rates), the
 last two each from weights that NAME-start makes; cifar10-robust and fashion-mnist-robust, a
-purifier and the classifier behind it, trained against attacks through both; and those of defences
-to compare with: cifar10-adversarial and fashion-mnist-adversarial, classifiers alone trained
-against attacks; cifar10-hgd and fashion-mnist-hgd, denoisers trained against attacks on a
-classifier; cifar10-pixelcnn and fashion-mnist-pixelcnn, models of clean images for PixelDefend. A
-YAML file of the same form is a recipe too. Data: cifar10, cifar100, fashion-mnist, mnist (in the
-folder that COMDEFEND_DATA names), parquet:PATH, or folder:PATH for any folder of images.
+purifier and the classifier behind it, trained against attacks through both;
+gray-2bpp-adversarial and rgb-3bpp-adversarial, a purifier trained so before a classifier that stays
+as it is; and those of defences to compare with: cifar10-adversarial and fashion-mnist-adversarial,
+classifiers alone trained against attacks; cifar10-hgd and fashion-mnist-hgd, denoisers trained
+against attacks on a classifier; cifar10-pixelcnn and fashion-mnist-pixelcnn, models of clean images
+for PixelDefend. A YAML file of the same form is a recipe too. Data: cifar10, cifar100,
+fashion-mnist, mnist (in the folder that COMDEFEND_DATA names), parquet:PATH, or folder:PATH for any
+folder of images.
 
 The output folder receives logs (CSV and TensorBoard), checkpoints, for ComDefend a panel of
 reconstructions after every epoch, and at the end the weights, a .safetensors file, with their model

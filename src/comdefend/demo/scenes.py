@@ -100,15 +100,13 @@ def fashion_scene() -> Scene:
 
 
 def robust_scene() -> Scene:
-    """Return the same images and classifier, with the pair trained against attackers instead."""
-    pair = DefendedClassifier(
-        zoo.load("gray-2bpp-robust"), zoo.load_classifier("fashion-mnist-robust")
-    )
+    """Return the same images and classifier, behind a purifier trained against attackers."""
+    scene, name = fashion_scene(), "gray-2bpp-adversarial"
     return dataclasses.replace(
-        fashion_scene(),
-        defense_name="gray-2bpp-robust, fashion-mnist-robust",
-        picture="fashion-mnist-robust",
-        defended=pair,
+        scene,
+        defense_name=name,
+        picture="fashion-mnist-adversarial",
+        defended=DefendedClassifier(zoo.load(name), scene.classifier),
     )
 
 
