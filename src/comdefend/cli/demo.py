@@ -13,7 +13,7 @@ def register(app: typer.Typer) -> None:
 
 _HELP = """Attack two real classifiers, defend them, and show what the defence is worth.
 
-200 Fashion-MNIST test images with the shipped classifier, defended as published and by the pair
+200 Fashion-MNIST test images with the shipped classifier, defended as published and by a purifier
 that was trained against attackers, and photographs with EfficientNet-Lite0 and its ImageNet
 weights. Prints one table, and writes pictures and a record to the output folder.
 Needs no network and no data beside what is installed; takes about a minute."""

@@ -17,13 +17,13 @@ Recipes that ship: those of the shipped weights, which see clean images only: rg
 gray-4bpp, rgb-12bpp-lite (learns the code of rgb-12bpp) and rgb-variable (several rates), the
 last two each from weights that NAME-start makes; cifar10-robust and fashion-mnist-robust, a
 purifier and the classifier behind it, trained against attacks through both;
-gray-2bpp-adversarial and rgb-3bpp-adversarial, a purifier trained so before a classifier that stays
-as it is; and those of defences to compare with: cifar10-adversarial and fashion-mnist-adversarial,
-classifiers alone trained against attacks; cifar10-hgd and fashion-mnist-hgd, denoisers trained
-against attacks on a classifier; cifar10-pixelcnn and fashion-mnist-pixelcnn, models of clean images
-for PixelDefend. A YAML file of the same form is a recipe too. Data: cifar10, cifar100,
-fashion-mnist, mnist (in the folder that COMDEFEND_DATA names), parquet:PATH, or folder:PATH for any
-folder of images.
+gray-2bpp-adversarial and rgb-3bpp-adversarial, each a purifier trained so before a classifier that
+stays as it is; and those of defences to compare with: cifar10-adversarial and
+fashion-mnist-adversarial, classifiers alone trained against attacks; cifar10-hgd and
+fashion-mnist-hgd, denoisers trained against attacks on a classifier; cifar10-pixelcnn and
+fashion-mnist-pixelcnn, models of clean images for PixelDefend. A YAML file of the same form is a
+recipe too. Data: cifar10, cifar100, fashion-mnist, mnist (in the folder that COMDEFEND_DATA names),
+parquet:PATH, or folder:PATH for any folder of images.
 
 The output folder receives logs (CSV and TensorBoard), checkpoints, for ComDefend a panel of
 reconstructions after every epoch, and at the end the weights, a .safetensors file, with their model
@@ -37,7 +37,7 @@ comdefend train rgb-12bpp --data folder:photos/ --start rgb-12bpp --steps 1000 -
 
 comdefend train cifar10-robust --output runs/robust
 
-comdefend train cifar10-robust --classifier my.models:resnet --trained purifier --output runs/mine
+comdefend train rgb-3bpp-adversarial --classifier my.models:resnet --output runs/mine
 
 comdefend train cifar10-robust --start rgb-variable@3 --epochs 5 --output runs/tuned
 

@@ -358,7 +358,7 @@ def adaptive_note(record: Record) -> str:
     if bounded:
         parts.append(
             "Adaptive, within a bound: for each image the worst of the attacks within it, those "
-            f"through the pipeline ({bounded}) included, those by query and those without a bound "
+            f"through the pipeline ({bounded}) and those by query included, those without a bound "
             "not."
         )
     if unbounded:

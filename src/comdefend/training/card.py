@@ -352,7 +352,8 @@ def defense_card(record: dict[str, Any]) -> str:
         "against": f"attacks{' through the whole pipeline' if fidelity else ''}, "
         f"{recipe['attack_steps']} step{'s' * (recipe['attack_steps'] > 1)} from a random start, "
         f"within {recipe['attack_eps']:g}/255",
-        "parameters": f"{record['parameters']:,}",
+        "parameters": f"{record['parameters']:,}"
+        + (", the classifier's included" if recipe["trained"] == "purifier" else ""),
         "measured on": f"{record['images']:,} clean images ({record['measured_on']})",
         accuracy: f"{record['accuracy']:.2%}",
     }
