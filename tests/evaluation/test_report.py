@@ -203,7 +203,7 @@ def test_the_note_says_what_adaptive_figures_stand_for_and_on_which_images():
     rows = [("a", "clean", None, None, "1111"), ("a", "oblivious", "fgsm", 8, "1100")]
     assert adaptive_note(tiny_record(*rows)) == ""
     record = tiny_record(*rows, ("a", "adaptive", "pgd", 8, "11"))
-    assert "(PGD) included" in adaptive_note(record)
+    assert "(PGD) and those by query included" in adaptive_note(record)
     assert "higher in no cell" in adaptive_note(record)
     assert "smallest found" not in adaptive_note(record)
     unbounded = [("a", "oblivious", "cw", None, "0111"), ("a", "adaptive", "cw", None, "10")]
