@@ -34,28 +34,29 @@ def test_the_fashion_classifier_on_the_shipped_images(fashion):
     assert hits.float().mean() > 0.88
 
 
-@pytest.mark.parametrize(
-    ("purifier", "classifier"),
-    [
-        ("gray-2bpp-robust", "fashion-mnist-robust"),
-        ("gray-2bpp-adversarial", "fashion-mnist-small"),
-    ],
-)
-def test_what_was_trained_against_attacks_on_the_shipped_images(fashion, purifier, classifier):
-    images, labels = fashion.images[::4], fashion.accepted.float().argmax(1)[::4]
-    robust = comdefend.DefendedClassifier(
-        comdefend.load(purifier), comdefend.load_classifier(classifier)
-    )
+def test_what_was_trained_against_attacks_on_the_shipped_images(fashion):
+    labels = fashion.accepted.float().argmax(1)
 
     def right(defended):
-        found = perturb(defended, images, labels, "pgd", 8, 20)
+        found = perturb(defended, fashion.images, labels, "pgd", 8, 20)
         with torch.no_grad():
-            return [(defended(x).argmax(1) == labels).float().mean() for x in (images, found)]
+            return [
+                (defended(x).argmax(1) == labels).float().mean() for x in (fashion.images, found)
+            ]
 
-    clean, left = right(robust)
-    assert clean > 0.8
-    assert left > 0.7
-    assert left > right(fashion.defended)[1] + 0.15
+    _, published = right(fashion.defended)
+    for purifier, classifier in (
+        ("gray-2bpp-robust", "fashion-mnist-robust"),
+        ("gray-2bpp-adversarial", "fashion-mnist-small"),
+    ):
+        clean, left = right(
+            comdefend.DefendedClassifier(
+                comdefend.load(purifier), comdefend.load_classifier(classifier)
+            )
+        )
+        assert clean > 0.85
+        assert left > 0.75
+        assert left > published + 0.15
 
 
 @pytest.mark.slow
