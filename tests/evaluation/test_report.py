@@ -208,7 +208,7 @@ def test_the_note_says_what_adaptive_figures_stand_for_and_on_which_images():
     assert "smallest found" not in adaptive_note(record)
     unbounded = [("a", "oblivious", "cw", None, "0111"), ("a", "adaptive", "cw", None, "10")]
     note = adaptive_note(tiny_record(*rows, ("a", "adaptive", "pgd", 8, "1100"), *unbounded))
-    assert "(PGD) included" in note
+    assert "(PGD) and those by query included" in note
     assert "through the pipeline (C&W)." in note
     # One of two either way: not higher.
     assert "higher in no cell" in note
