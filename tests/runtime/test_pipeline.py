@@ -96,13 +96,18 @@ def test_an_image_does_not_wait_for_its_like_forever(tmp_path, tiny, monkeypatch
     read = pipeline.read_image
     monkeypatch.setattr(pipeline, "read_image", lambda path: (at.append(path), read(path))[1])
     monkeypatch.setattr(pipeline, "_IN_FLIGHT", 20_000)
-    first = []
-    comdefend.purify_files(
-        folder, tmp_path / "out", tiny, engine="torch", tile=40,
-        progress=lambda result, total: first.append(len(at)),
-    )  # fmt: skip
-    # Read ahead of the first result: no more than the window, and what may be in flight.
-    assert first[0] < 50
+    # Noted as it is handed on: which of several is written first is up to their threads.
+    computed = {}
+    write = pipeline.write_image
+
+    def noted(target, *others):
+        computed[target.stem] = len(at)
+        write(target, *others)
+
+    monkeypatch.setattr(pipeline, "write_image", noted)
+    comdefend.purify_files(folder, tmp_path / "out", tiny, engine="torch", tile=40)
+    # Read ahead of the odd one: no more than the window, and what may be in flight.
+    assert computed[min(computed)] < 50
 
 
 def test_a_fault_ends_the_work_and_its_threads(tmp_path, tiny, monkeypatch):

@@ -156,7 +156,7 @@ def test_a_new_purifier(recipe, start, tmp_path):
 
 def test_a_new_purifier_learns_to_rebuild_first(recipe, start, tmp_path, monkeypatch):
     network, fit = comdefend.load(start).config, training.fit
-    new = dataclasses.replace(recipe, purifier="none", network=network, clean_epochs=5)
+    new = dataclasses.replace(recipe, purifier="none", network=network, epochs=10, clean_epochs=9)
 
     def clean_epochs_only(module, train, validation, output, epochs, *others):
         return fit(module, train, validation, output, new.clean_epochs, *others)
