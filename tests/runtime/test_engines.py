@@ -1,4 +1,5 @@
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -164,3 +165,22 @@ def test_bad_choices_are_one_line(tiny):
         open_engine(ComDefend(tiny.config))
     with pytest.raises(InputError, match="Dithered draws at random, which no engine does"):
         open_engine(Dithered(tiny, 1.0))
+
+
+def test_signals_are_answered_after_engines_are_gone():
+    script = """
+import gc, os, signal
+import comdefend
+from comdefend.runtime import open_engine
+
+first = open_engine(comdefend.load("gray-4bpp"), "openvino", "float32")
+second = open_engine(comdefend.load("gray-2bpp-adversarial"), "openvino", "float32")
+del first
+gc.collect()
+del second
+gc.collect()
+signal.signal(signal.SIGINT, lambda *_: print("answered"))
+os.kill(os.getpid(), signal.SIGINT)
+"""
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (out.returncode, out.stdout) == (0, "answered\n"), out.stderr

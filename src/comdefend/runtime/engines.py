@@ -19,7 +19,7 @@ from comdefend.processor import native_bf16, native_int8
 from comdefend.runtime.engine import Engine, Network
 from comdefend.runtime.graphs import (
     convolution_dims,
-    require_openvino,
+    openvino_core,
     to_onnx,
     to_openvino,
     trace,
@@ -244,7 +244,6 @@ _ERRORS_ALONE = 3
 
 
 def _open_openvino(job: _Job) -> Network:
-    openvino = require_openvino()
     model = to_openvino(trace(job.network, job.example, job.dims))
     hint = {"float32": "f32", "bfloat16": "bf16"}.get(job.precision)
     if job.precision == "int8":
@@ -257,7 +256,7 @@ def _open_openvino(job: _Job) -> Network:
         "INFERENCE_NUM_THREADS": job.threads,
         "PERFORMANCE_HINT": "LATENCY",
     }
-    compiled = openvino.Core().compile_model(model, "CPU", settings)
+    compiled = openvino_core().compile_model(model, "CPU", settings)
 
     def compute(values: Tensor) -> Tensor:
         return torch.from_numpy(compiled(values.contiguous().numpy())[0])

@@ -27,6 +27,7 @@ from comdefend.nn.purifier import ComDefend
 from comdefend.provenance import commit
 from comdefend.runtime.graphs import (
     convolution_dims,
+    openvino_core,
     require_openvino,
     to_onnx,
     to_openvino,
@@ -317,7 +318,7 @@ def _open_onnx(path: Path) -> _Opened:
 
 
 def _open_openvino(path: Path) -> _Opened:
-    core = require_openvino().Core()
+    core = openvino_core()
     # The bytes and not the path, which would be mapped into memory and change with the file.
     model = core.read_model(path.read_bytes(), path.with_suffix(".bin").read_bytes())
     # What OpenVINO would choose by itself may be half the precision.

@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -72,6 +73,20 @@ def require_openvino() -> Any:
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     return require("openvino", "runtime")
+
+
+@cache
+def openvino_core() -> Any:
+    """Return the process's one ``openvino.Core``, which compiles graphs for the processor.
+
+    Where registers are large (AMX) each core sets aside a stack for signal handlers, and unmaps it
+    at its end. Of two cores the last to end leaves the first one's, and the next signal, be it
+    Ctrl-C, then ends the process.
+
+    Raises:
+        ExtraMissingError: OpenVINO is not installed.
+    """
+    return require_openvino().Core()
 
 
 @contextmanager
