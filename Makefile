@@ -9,8 +9,9 @@ READY := .venv/.ready
 demo: $(READY)  ## do the main job on real images; tables to the screen, pictures to demo/
 	$(BIN)/comdefend demo --output demo/
 
+# Where a worker may be replaced, pytest-xdist waits for ever for the rest of the dead one's file.
 test: $(READY) lint  ## linter, type checker and all tests that are not marked slow
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+	$(BIN)/pytest --numprocesses auto --dist loadfile --max-worker-restart 0
 
 slow: $(READY)  ## the tests that need minutes, or the data that COMDEFEND_DATA points to
 	$(BIN)/pytest -m slow
