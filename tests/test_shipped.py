@@ -37,14 +37,14 @@ def test_the_fashion_classifier_on_the_shipped_images(fashion):
 def test_what_was_trained_against_attacks_on_the_shipped_images(fashion):
     labels = fashion.accepted.float().argmax(1)
 
-    def right(defended):
-        found = perturb(defended, fashion.images, labels, "pgd", 8, 20)
+    def right(defended, count=200):
+        images, wanted = fashion.images[:count], labels[:count]
+        found = perturb(defended, images, wanted, "pgd", 8, 20)
         with torch.no_grad():
-            return [
-                (defended(x).argmax(1) == labels).float().mean() for x in (fashion.images, found)
-            ]
+            return [(defended(x).argmax(1) == wanted).float() for x in (images, found)]
 
-    _, published = right(fashion.defended)
+    # On fewer images: its network is slow, and the difference is large.
+    _, published = right(fashion.defended, 50)
     for purifier, classifier in (
         ("gray-2bpp-robust", "fashion-mnist-robust"),
         ("gray-2bpp-adversarial", "fashion-mnist-small"),
@@ -54,9 +54,9 @@ def test_what_was_trained_against_attacks_on_the_shipped_images(fashion):
                 comdefend.load(purifier), comdefend.load_classifier(classifier)
             )
         )
-        assert clean > 0.85
-        assert left > 0.75
-        assert left > published + 0.15
+        assert clean.mean() > 0.85
+        assert left.mean() > 0.75
+        assert left[:50].mean() > published.mean() + 0.15
 
 
 @pytest.mark.slow
