@@ -6,7 +6,7 @@ documents and the records together.
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -328,7 +328,6 @@ def rates_table(experiment: str) -> list[str]:
         f"{' | '.join(title for title, *_ in columns)} |",
         "| --- |" + " ---: |" * (3 + len(columns)),
     ]
-    counts: dict[str, set[int]] = {}
     for about in record["defenses"]:
         figures = ["–"] * 3
         if about["code"]:
@@ -346,18 +345,17 @@ def rates_table(experiment: str) -> list[str]:
                 == (about["name"], threat, attack, eps)
             ]
             figures.append(percent(found[0]["accuracy"]) if found else "–")
-            counts.setdefault(threat, set()).update(row["images"] for row in found)
         lines.append(f"| {' | '.join([about['name'], *figures])} |")
-    ((whole,), (attacked,)) = counts["oblivious"], counts["adaptive"]
+    data = record["data"]
     failed = [c for c in record["checks"] if c["passed"] is False]
     lines += [
         "",
-        f"{whole} test images of `{record['data']['source']}` (sample of seed "
-        f"{record['data']['seed']}), the first {attacked} of them attacked adaptively; classifier "
-        f"`{record['classifier']}`. BIM, of {_steps(record, 'bim')} steps, is made on the "
-        "classifier of the row, without the purifier. Each adaptive figure counts for each image "
-        f"the worst of all attacks within the bound. [Record](records/{experiment}-small.json), "
-        f"made by `comdefend reproduce {experiment}`. {len(record['checks']) - len(failed)} of "
+        f"{data['images']} test images of `{data['source']}` (sample of seed {data['seed']})"
+        f"{_on_fewer(record, columns)}; classifier `{record['classifier']}`. BIM, of "
+        f"{_steps(record, 'bim')} steps, is made on the classifier of the row, without the "
+        "purifier. Each adaptive figure counts for each image the worst of all attacks within the "
+        f"bound. [Record](records/{experiment}-small.json), made by `comdefend "
+        f"reproduce {experiment}`. {len(record['checks']) - len(failed)} of "
         f"{len(record['checks'])} sanity checks hold" + (":" if failed else "."),
     ]
     for check in failed:
@@ -404,9 +402,9 @@ def robust_table(experiment: str) -> list[str]:
     lines += [
         "",
         f"{data['images']} test images of `{data['source']}` (sample of seed {data['seed']})"
-        f"{_on_fewer(record)}. BIM, of 10 steps, is made on the classifier of the row, without the "
-        "purifier. Each adaptive figure counts for each image the worst of all attacks within the "
-        "bound, AutoAttack's of PGD with every stand-in and of Square too. "
+        f"{_on_fewer(record, columns)}. BIM, of 10 steps, is made on the classifier of the row, "
+        "without the purifier. Each adaptive figure counts for each image the worst of all attacks "
+        "within the bound, AutoAttack's of PGD with every stand-in and of Square too. "
         f"[Record](records/{experiment}-small.json), made by `comdefend reproduce {experiment}`. "
         f"{len(checks) - len(failed)} of {len(checks)} sanity checks hold"
         + (":" if failed else "."),
@@ -430,12 +428,13 @@ def _attacked(
     return [row for row in rows if (row["attack"], row["eps"]) == (attack, eps)]
 
 
-def _on_fewer(record: Record) -> str:
-    """Say which attacks were made on fewer images than the sample has."""
+def _on_fewer(record: Record, columns: Sequence[tuple[str, str, str | None, float | None]]) -> str:
+    """Say which attacks of a table were made on fewer images than the sample has."""
+    shown = {attack for _, _, attack, _ in columns if attack}
     fewer = {
         attack_name(row["attack"]): row["images"]
         for row in record["rows"]
-        if row["attack"] and row["images"] < record["data"]["images"]
+        if row["attack"] in shown and row["images"] < record["data"]["images"]
     }
     return "".join(f", {name} on the first {images}" for name, images in sorted(fewer.items()))
 
