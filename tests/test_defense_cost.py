@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from comdefend.classifiers import open_classifier
-from comdefend.defense import DefendedClassifier
+from comdefend.defenses import DefendedClassifier
 from comdefend.evaluation.experiment import EXPERIMENTS
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))

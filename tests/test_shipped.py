@@ -5,8 +5,8 @@ import torch
 
 import comdefend
 from comdefend.attacks import perturb
-from comdefend.data import load_image_set
-from comdefend.runtime import open_engine
+from comdefend.data.sources import load_image_set
+from comdefend.engines import open_engine
 from comdefend.training.measure import measure_accuracy, measure_fidelity
 
 

@@ -16,15 +16,15 @@ from torch import Tensor
 
 from comdefend.attacks import perturb
 from comdefend.classifiers import open_classifier
-from comdefend.data import load_image_set
-from comdefend.data.sources import batches
-from comdefend.defense import DefendedClassifier, load_defense
+from comdefend.common.processor import description
+from comdefend.common.provenance import commit
+from comdefend.data.sources import load_image_set
+from comdefend.defenses import DefendedClassifier, load_defense
 from comdefend.evaluation import record as records
 from comdefend.evaluation.experiment import load_experiment
-from comdefend.nn.zoo import load
-from comdefend.processor import description
-from comdefend.provenance import commit
-from comdefend.training.measure import peak_signal_noise_ratio
+from comdefend.nn.batches import batches
+from comdefend.nn.metrics import peak_signal_noise_ratio
+from comdefend.weights.zoo import load
 
 RECORD = Path(__file__).parent.parent / "docs" / "records" / "defense-cost.json"
 EXPERIMENT = load_experiment("cifar10")

@@ -6,7 +6,6 @@ bare classifier. Takes CIFAR-10 from ``COMDEFEND_DATA``; the Fashion-MNIST image
 """
 
 import argparse
-import math
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,16 @@ from torch import Tensor, nn
 import comdefend
 from comdefend.attacks import perturb
 from comdefend.classifiers import open_classifier
-from comdefend.data import load_image_set
-from comdefend.data.sources import batches
-from comdefend.demo.scenes import fashion_images
+from comdefend.common.processor import description
+from comdefend.common.provenance import commit
+from comdefend.data.shipped import fashion_images
+from comdefend.data.sources import load_image_set
+from comdefend.engines import ENGINES, Engine, open_engine
 from comdefend.errors import ExtraMissingError, InputError
 from comdefend.evaluation import record as records
+from comdefend.nn.batches import batches
+from comdefend.nn.metrics import pooled_psnr
 from comdefend.nn.purifier import ComDefend
-from comdefend.processor import description
-from comdefend.provenance import commit
-from comdefend.runtime import ENGINES, Engine, open_engine
 
 RECORD = Path(__file__).parent.parent / "docs" / "records" / "engines.json"
 PRECISIONS = ("float32", "bfloat16", "int8")
@@ -113,10 +113,10 @@ def _compared(
 ) -> dict[str, Any]:
     """Return PSNR and differing bits on clean images, accuracies, and their change."""
     (code, images), (wanted_code, wanted) = found["clean"], reference["clean"]
-    error = (images - wanted).square().mean().item()
+    psnr = pooled_psnr(images, wanted)
     return {
         # Nothing where the outputs are equal.
-        "psnr": -10 * math.log10(error) if error else None,
+        "psnr": psnr if psnr < float("inf") else None,
         "flipped_bits": (code != wanted_code).float().mean().item(),
         "accuracy": {kind: _share(hits) for kind, hits in correct.items()},
         "change": {kind: _share(hits) - _share(expected[kind]) for kind, hits in correct.items()},

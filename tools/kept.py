@@ -13,15 +13,14 @@ import torch
 import comdefend
 from comdefend.attacks import perturb
 from comdefend.classifiers import open_classifier
-from comdefend.data import load_image_set
-from comdefend.data.sources import batches
-from comdefend.defense import DefendedClassifier
+from comdefend.common.processor import description
+from comdefend.common.provenance import commit
+from comdefend.data.sources import load_image_set
+from comdefend.defenses import DefendedClassifier
 from comdefend.evaluation import record as records
 from comdefend.evaluation.code import code_statistics, random_signs
-from comdefend.inference import apply
-from comdefend.processor import description
-from comdefend.provenance import commit
-from comdefend.training.measure import peak_signal_noise_ratio
+from comdefend.nn.batches import apply, batches
+from comdefend.nn.metrics import peak_signal_noise_ratio
 
 RECORD = Path(__file__).parent.parent / "docs" / "records" / "kept.json"
 WEIGHTS, CLASSIFIER = "rgb-variable", "cifar10-small"

@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 
 from comdefend import load, weights
-from comdefend.data import load_image_set
-from comdefend.extras import require
-from comdefend.nn.zoo import load_record
-from comdefend.runtime import calibrate, check_engine, open_engine, save_calibration
+from comdefend.common.extras import require
+from comdefend.data.sources import load_image_set
+from comdefend.engines import calibrate, check_engine, open_engine, save_calibration
+from comdefend.nn.metrics import peak_signal_noise_ratio
+from comdefend.weights.zoo import load_record
 
 ROOT = Path(__file__).parent.parent
 IMAGES, CHECKED, SEED = 300, 100, 0
@@ -43,7 +44,8 @@ def main() -> None:
     engine = open_engine(purifier, "openvino", "int8", calibration=calibration)
     agreement = check_engine(engine, purifier, held_out)
     with torch.no_grad():
-        lost = psnr(purifier(held_out), held_out) - psnr(engine(held_out), held_out)
+        before, after = (peak_signal_noise_ratio(x(held_out), held_out) for x in (purifier, engine))
+        lost = (before - after).item()
     print(f"{name}: {agreement}, {lost:.3f} dB lost")
     record = {
         "data": data,
@@ -55,13 +57,8 @@ def main() -> None:
         "flipped": agreement.flipped,
         "psnr_lost": lost,
     }
-    folder = ROOT / "src" / "comdefend" / "runtime" / "calibrations"
+    folder = ROOT / "src" / "comdefend" / "engines" / "calibrations"
     save_calibration(folder / f"{name}.safetensors", purifier, calibration, record)
-
-
-def psnr(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    """Return the mean PSNR over images, in dB."""
-    return -10 * (found - wanted).square().mean((1, 2, 3)).log10().mean().item()
 
 
 if __name__ == "__main__":

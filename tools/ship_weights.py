@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-SHIPPED = Path(__file__).parent.parent / "src" / "comdefend" / "nn" / "weights"
+SHIPPED = Path(__file__).parent.parent / "src" / "comdefend" / "weights" / "shipped"
 
 
 def ship(name: str, weights: Path) -> None:

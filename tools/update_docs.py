@@ -17,8 +17,8 @@ from comdefend.bench.jobs import BASELINE, PHOTO
 from comdefend.bench.ratios import fastest, size_of
 from comdefend.bench.tables import figure
 from comdefend.evaluation.record import load_record_file, mcnemar
-from comdefend.evaluation.report import render_report
-from comdefend.evaluation.tables import (
+from comdefend.report.html import render_report
+from comdefend.report.summary import (
     Column,
     Record,
     attack_name,

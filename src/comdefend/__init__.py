@@ -10,24 +10,30 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from comdefend.defense import DefendedClassifier
+    from comdefend.defenses import DefendedClassifier
     from comdefend.errors import ComdefendError
     from comdefend.nn.config import PurifierConfig
     from comdefend.nn.purifier import ComDefend
-    from comdefend.nn.zoo import classifier_weights, load, load_classifier, load_record, weights
-    from comdefend.runtime.purify import purify_files
+    from comdefend.purify.files import purify_files
+    from comdefend.weights.zoo import (
+        classifier_weights,
+        load,
+        load_classifier,
+        load_record,
+        weights,
+    )
 
 _HOMES = {
     "ComDefend": "comdefend.nn.purifier",
     "ComdefendError": "comdefend.errors",
-    "DefendedClassifier": "comdefend.defense",
+    "DefendedClassifier": "comdefend.defenses",
     "PurifierConfig": "comdefend.nn.config",
-    "classifier_weights": "comdefend.nn.zoo",
-    "load": "comdefend.nn.zoo",
-    "load_classifier": "comdefend.nn.zoo",
-    "load_record": "comdefend.nn.zoo",
-    "purify_files": "comdefend.runtime.purify",
-    "weights": "comdefend.nn.zoo",
+    "classifier_weights": "comdefend.weights.zoo",
+    "load": "comdefend.weights.zoo",
+    "load_classifier": "comdefend.weights.zoo",
+    "load_record": "comdefend.weights.zoo",
+    "purify_files": "comdefend.purify.files",
+    "weights": "comdefend.weights.zoo",
 }
 
 __all__ = [

@@ -50,3 +50,9 @@ class ImageError(ComdefendError):
 
 class EngineError(ComdefendError):
     """An engine, or an exported file, does not compute what its network computes."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error of someone else's code says, in one line with its type."""
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__

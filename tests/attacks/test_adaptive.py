@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from comdefend.attacks import STAND_INS, Expectation, perturb, with_stand_in
-from comdefend.defense import DefendedClassifier
+from comdefend.defenses import DefendedClassifier
 from comdefend.errors import InputError, InputTypeError
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from comdefend.attacks import ATTACKS, perturb
-from comdefend.defense import DefendedClassifier
+from comdefend.defenses import DefendedClassifier
 from comdefend.errors import InputError, InputTypeError
 
 # Enough for a network of 8x8 pixels.

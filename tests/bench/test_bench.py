@@ -23,7 +23,7 @@ from comdefend.bench.tables import figure, markdown_table
 from comdefend.errors import EngineError
 from comdefend.nn.config import GRAY_4BPP, RGB_12BPP, PurifierConfig
 from comdefend.nn.purifier import ComDefend
-from comdefend.nn.zoo import save_weights
+from comdefend.weights.zoo import save_weights
 
 TINY = PurifierConfig(encoder_widths=(8,), decoder_widths=(8,), code_maps=6, downscale=2)
 BENCH = [sys.executable, "-m", "comdefend", "bench"]

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 import comdefend
-from comdefend.demo.scenes import fashion_images
-from comdefend.runtime import ENGINES
+from comdefend.data.shipped import fashion_images
+from comdefend.engines import ENGINES
 
 EVALUATE = ["evaluate", "fashion-mnist-small", "--data", "folder:.", "--output", "out"]
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from comdefend.data import ImageSet, has_test_split, load_image_set, load_training_images
+from comdefend.data.image_set import ImageSet
+from comdefend.data.sources import has_test_split, load_image_set, load_training_images
 from comdefend.errors import DataMissingError, ImageError, InputError
 
 

@@ -4,8 +4,9 @@ import json
 import numpy as np
 from PIL import Image
 
+from comdefend.data.shipped import fashion_images
 from comdefend.demo import run as demo
-from comdefend.demo.scenes import fashion_images, photo_scene, robust_scene
+from comdefend.demo.scenes import photo_scene, robust_scene
 
 
 def test_demo_attacks_defends_and_tells_the_truth(fashion, tmp_path, monkeypatch, capsys):

@@ -6,16 +6,17 @@ import torch
 from PIL import Image
 
 from comdefend.attacks import perturb
-from comdefend.defense import DefendedClassifier, load_defense
-from comdefend.demo.scenes import fashion_images
+from comdefend.data.shipped import fashion_images
+from comdefend.defenses import DefendedClassifier, load_defense
 from comdefend.errors import InputError
 from comdefend.evaluation import runner
 from comdefend.evaluation.experiment import build_experiment
+from comdefend.evaluation.purified import Purified
 from comdefend.evaluation.record import load_record_file
-from comdefend.inference import Purified, apply
+from comdefend.nn.batches import apply
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
-from comdefend.nn.zoo import load_classifier, save_weights
+from comdefend.weights.zoo import load_classifier, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +216,7 @@ def test_what_does_not_fit_is_one_line(place, tmp_path, change, message):
 
 NETWORKS = """
 from comdefend.classifiers import Normalized
-from comdefend.nn.zoo import load_classifier
+from comdefend.weights.zoo import load_classifier
 def plain(): return load_classifier("fashion-mnist-small")
 def twice(): return Normalized(plain(), [0.5], [0.5])
 def not_at_all(): return Normalized(plain(), [-1.0], [2.0])

@@ -2,12 +2,12 @@ import pytest
 import torch
 from PIL import Image
 
-from comdefend.demo.scenes import fashion_images
+from comdefend.data.shipped import fashion_images
 from comdefend.evaluation.experiment import build_experiment
 from comdefend.evaluation.subjects import Subjects
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
-from comdefend.nn.zoo import load_record, save_weights
+from comdefend.weights.zoo import load_record, save_weights
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from comdefend.defense import load_defense
+from comdefend.defenses import load_defense
 from comdefend.errors import InputError, InputTypeError, WeightsError
 from comdefend.nn.denoiser import Denoiser, DenoiserConfig
-from comdefend.nn.zoo import load, load_purifying, save_weights
+from comdefend.weights.zoo import load, load_purifying, save_weights
 
 
 def denoiser(channels=3, widths=(4, 6, 8), last=True):

@@ -6,7 +6,7 @@ import torch
 from comdefend.errors import InputError, WeightsError
 from comdefend.nn.logistics import PixelMixture, log_likelihood, parameter_count
 from comdefend.nn.pixelcnn import PixelCNN, PixelCNNConfig
-from comdefend.nn.zoo import load, load_purifying, save_weights
+from comdefend.weights.zoo import load, load_purifying, save_weights
 
 VALUES = torch.arange(256.0).double()
 

@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from comdefend.demo.scenes import fashion_images
+from comdefend.data.shipped import fashion_images
 
 
 @pytest.fixture(scope="session")

@@ -5,13 +5,13 @@ import torch
 import torch.nn.functional as F
 
 import comdefend
-from comdefend.data import load_image_set
+from comdefend.data.sources import load_image_set
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
-from comdefend.nn.zoo import save_weights
 from comdefend.training.classifier import train_classifier
 from comdefend.training.objective import complement_loss, perturbed
 from comdefend.training.recipe import ClassifierRecipe, load_recipe
+from comdefend.weights.zoo import save_weights
 
 
 def test_complement_loss_by_hand():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import comdefend
-from comdefend.data import load_image_set
+from comdefend.data.sources import load_image_set
 from comdefend.errors import InputError
 from comdefend.training.classifier import train_classifier
 from comdefend.training.measure import measure_accuracy

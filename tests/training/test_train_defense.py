@@ -7,18 +7,18 @@ import torch
 import comdefend
 import comdefend.training.defense as training
 from comdefend.attacks import perturb
-from comdefend.data import load_image_set
-from comdefend.defense import DefendedClassifier
+from comdefend.data.sources import load_image_set
+from comdefend.defenses import DefendedClassifier
 from comdefend.errors import InputError
-from comdefend.inference import apply
+from comdefend.nn.batches import apply
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
-from comdefend.nn.zoo import save_weights
 from comdefend.training.defense import train_defense
 from comdefend.training.measure import measure_fidelity
 from comdefend.training.purifier import initialize
 from comdefend.training.recipe import DefenseRecipe, build_recipe
 from comdefend.training.start import train
+from comdefend.weights.zoo import save_weights
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,14 @@ import pytest
 import torch
 
 import comdefend
-from comdefend.data import load_image_set
-from comdefend.defense import DefendedClassifier, load_defense
+from comdefend.data.sources import load_image_set
+from comdefend.defenses import DefendedClassifier, load_defense
 from comdefend.errors import InputError
-from comdefend.inference import apply
+from comdefend.nn.batches import apply
 from comdefend.nn.denoiser import DenoiserConfig
+from comdefend.nn.metrics import peak_signal_noise_ratio, round_to_8_bits
 from comdefend.training import denoiser as training
 from comdefend.training.denoiser import train_denoiser
-from comdefend.training.measure import peak_signal_noise_ratio, round_to_8_bits
 from comdefend.training.objective import perturbed
 from comdefend.training.recipe import DenoiserRecipe
 

@@ -4,14 +4,14 @@ import dataclasses
 import pytest
 
 import comdefend
-from comdefend.data import load_image_set
-from comdefend.defense import PixelDefend, load_defense
+from comdefend.data.sources import load_image_set
+from comdefend.defenses import PixelDefend, load_defense
 from comdefend.errors import InputError
 from comdefend.nn.pixelcnn import PixelCNNConfig
-from comdefend.nn.zoo import load_purifying
 from comdefend.training import pixelcnn as training
 from comdefend.training.pixelcnn import train_pixelcnn
 from comdefend.training.recipe import PixelCNNRecipe
+from comdefend.weights.zoo import load_purifying
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 
 import comdefend
-from comdefend.demo.scenes import fashion_images
+from comdefend.data.shipped import fashion_images
 from comdefend.errors import InputError
-from comdefend.nn import zoo
 from comdefend.nn.config import PurifierConfig
 from comdefend.training.measure import measure_fidelity, measure_same_bits
 from comdefend.training.purifier import train_purifier
 from comdefend.training.recipe import PurifierRecipe, load_recipe
+from comdefend.weights import zoo
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 

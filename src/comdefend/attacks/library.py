@@ -12,8 +12,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from comdefend.common.extras import require
 from comdefend.errors import InputError, InputTypeError
-from comdefend.extras import require
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Attack:
 
     Attributes:
         name: Its key in `ATTACKS`.
+        title: As people write it.
         norm: "Linf": bounded by eps. "L2": looks for the smallest perturbation.
         kind: "gradient" needs gradients, "query" only the model's answers; an "ensemble" does both.
         steps: Steps where none are asked for; None if the attack has none.
@@ -29,6 +30,7 @@ class Attack:
     """
 
     name: str
+    title: str
     norm: Literal["Linf", "L2"]
     kind: Literal["gradient", "query", "ensemble"]
     steps: int | None
@@ -40,6 +42,7 @@ ATTACKS: dict[str, Attack] = {
     for attack in (
         Attack(
             "fgsm",
+            "FGSM",
             "Linf",
             "gradient",
             None,
@@ -47,6 +50,7 @@ ATTACKS: dict[str, Attack] = {
         ),
         Attack(
             "bim",
+            "BIM",
             "Linf",
             "gradient",
             10,
@@ -54,6 +58,7 @@ ATTACKS: dict[str, Attack] = {
         ),
         Attack(
             "pgd",
+            "PGD",
             "Linf",
             "gradient",
             20,
@@ -61,6 +66,7 @@ ATTACKS: dict[str, Attack] = {
         ),
         Attack(
             "mi-fgsm",
+            "MI-FGSM",
             "Linf",
             "gradient",
             10,
@@ -68,6 +74,7 @@ ATTACKS: dict[str, Attack] = {
         ),
         Attack(
             "deepfool",
+            "DeepFool",
             "L2",
             "gradient",
             50,
@@ -75,6 +82,7 @@ ATTACKS: dict[str, Attack] = {
         ),
         Attack(
             "cw",
+            "C&W",
             "L2",
             "gradient",
             100,
@@ -82,6 +90,7 @@ ATTACKS: dict[str, Attack] = {
         ),
         Attack(
             "hopskipjump",
+            "HopSkipJump",
             "Linf",
             "query",
             15,
@@ -89,6 +98,7 @@ ATTACKS: dict[str, Attack] = {
         ),
         Attack(
             "autoattack",
+            "AutoAttack",
             "Linf",
             "ensemble",
             None,
@@ -96,6 +106,7 @@ ATTACKS: dict[str, Attack] = {
         ),
         Attack(
             "square",
+            "Square",
             "Linf",
             "query",
             5000,

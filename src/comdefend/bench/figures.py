@@ -5,7 +5,7 @@ from typing import Any
 
 from comdefend.bench.ratios import size_of
 from comdefend.bench.tables import engine_name
-from comdefend.evaluation.drawing import COLORS, FAINT, add_legend, add_title, drawing, panels, svg
+from comdefend.report.drawing import COLORS, FAINT, add_legend, add_title, drawing, panels, svg
 
 Row = dict[str, Any]
 _MARKERS = "os^DvPX"

@@ -9,9 +9,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from comdefend.bench.jobs import PRODUCT_SIDE, Job, Shape
 from comdefend.bench.opened import load_classifier
-from comdefend.nn import zoo
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
+from comdefend.weights import zoo
 
 
 @cache

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from comdefend.engines import ENGINES
 from comdefend.errors import InputError
-from comdefend.runtime import ENGINES
 
 Shape = tuple[int, int, int]
 """N, H and W of a batch of images."""

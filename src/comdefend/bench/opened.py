@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from comdefend.bench.jobs import PRODUCT_SIDE, RESNET, Job, Shape
 from comdefend.bench.pictures import pictures
 from comdefend.classifiers import open_classifier
-from comdefend.defense import load_defense
+from comdefend.common.extras import require
+from comdefend.common.processor import native_bf16
+from comdefend.defenses import load_defense
+from comdefend.engines import open_engine, open_network
 from comdefend.errors import InputError
-from comdefend.extras import require
-from comdefend.nn import zoo
-from comdefend.processor import native_bf16
-from comdefend.runtime import open_engine, open_network
+from comdefend.weights import zoo
 
 
 def open_job(job: Job, channels: int, shape: Shape, threads: int) -> Callable[[], Any]:

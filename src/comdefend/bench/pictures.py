@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from comdefend.bench.jobs import Shape
-from comdefend.extras import require
+from comdefend.common.extras import require
 
 _PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 
@@ -59,7 +59,7 @@ def _photographs() -> list[np.ndarray]:
 
 def _fashion() -> list[np.ndarray]:
     # Brings what draws the demo's pictures, which would count as memory of every job.
-    from comdefend.demo.scenes import fashion_images
+    from comdefend.data.shipped import fashion_images
 
     return list(fashion_images()[0].numpy())
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from comdefend.atomic import atomic_write, make_folder
 from comdefend.bench.figures import FIGURES
 from comdefend.bench.jobs import (
     BASELINE,
@@ -25,12 +24,13 @@ from comdefend.bench.jobs import (
 from comdefend.bench.ratios import fastest, ratios
 from comdefend.bench.rounds import Refused, Timing, run_rounds
 from comdefend.bench.tables import markdown_table
+from comdefend.common.atomic import atomic_write, make_folder
+from comdefend.common.extras import require
+from comdefend.common.processor import description
+from comdefend.common.provenance import commit
 from comdefend.errors import InputError
 from comdefend.evaluation import record as records
-from comdefend.extras import require
-from comdefend.nn import zoo
-from comdefend.processor import description
-from comdefend.provenance import commit
+from comdefend.weights import zoo
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, the turns that are over, and all turns."""

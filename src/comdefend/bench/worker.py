@@ -18,8 +18,9 @@ import torch
 from comdefend.bench.jobs import Job
 from comdefend.bench.opened import open_job
 from comdefend.bench.pictures import JUDGED, pictures
-from comdefend.nn import zoo
-from comdefend.runtime import measure_agreement, open_engine
+from comdefend.engines import measure_agreement, open_engine
+from comdefend.nn.metrics import pooled_psnr
+from comdefend.weights import zoo
 
 # A first call allocates, compiles and fills caches; where it was short, a second tells more.
 _SHORT = 2.0
@@ -69,11 +70,10 @@ def _quality(job: Job, channels: int, threads: int) -> dict[str, Any]:
     images, purifier = pictures(channels, JUDGED[channels]), zoo.load(job.name)
     engine = open_engine(purifier, job.engine, str(job.precision), threads)
     found = measure_agreement(engine, purifier, images)
-    error = (engine(images) - images).square().mean()
     return {
         "psnr_to_float32": found.psnr if found.psnr < float("inf") else None,
         "flipped_bits": found.flipped,
-        "psnr_to_images": -10 * error.log10().item(),
+        "psnr_to_images": pooled_psnr(engine(images), images),
     }
 
 

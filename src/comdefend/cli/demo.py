@@ -29,7 +29,7 @@ def demo(
     ] = Path("demo"),
 ) -> None:
     """Run the demo; see the help text above."""
-    from comdefend.extras import require_extra
+    from comdefend.common.extras import require_extra
 
     require_extra("demo")
     from comdefend.demo import run_demo

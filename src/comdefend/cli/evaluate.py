@@ -108,11 +108,11 @@ def run_and_show(experiment: Any, output: Path, device: str) -> None:
     from rich.markdown import Markdown
 
     from comdefend.cli.options import open_device, progress_bar
-    from comdefend.extras import require_extra
+    from comdefend.common.extras import require_extra
 
     require_extra("evaluate")
     from comdefend.evaluation.runner import run_experiment
-    from comdefend.evaluation.tables import markdown_table
+    from comdefend.report.summary import markdown_table
 
     console = Console(stderr=True)
     with progress_bar() as show:

@@ -48,8 +48,8 @@ def export(
     ] = "float",
 ) -> None:
     """Export a network; see the help text above."""
-    from comdefend.demo.scenes import fashion_images
-    from comdefend.runtime.export import export as run
+    from comdefend.data.shipped import fashion_images
+    from comdefend.engines.export import export as run
 
     done = run(output, fashion_images()[0], weights, part, classifier, input)
     print(f"{done.path}: {done.takes} -> {done.gives}, {input}")

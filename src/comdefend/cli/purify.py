@@ -82,8 +82,8 @@ def purify(
 ) -> None:
     """Purify files; see the help text above."""
     from comdefend.cli.options import open_device
-    from comdefend.runtime.pipeline import PurifiedFile
-    from comdefend.runtime.purify import LossyOutputWarning, purify_files
+    from comdefend.purify.files import LossyOutputWarning, purify_files
+    from comdefend.purify.pipeline import PurifiedFile
 
     console = Console(stderr=True)
     say = functools.partial(console.print, markup=False, highlight=False, soft_wrap=True)

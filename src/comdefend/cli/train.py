@@ -98,7 +98,7 @@ def train(
     ] = 1,
 ) -> None:
     """Train a purifier; see the help text above."""
-    from comdefend.extras import require_extra
+    from comdefend.common.extras import require_extra
     from comdefend.training.recipe import PURIFYING, DefenseRecipe, PurifierRecipe, load_recipe
 
     kinds = (*PURIFYING, DefenseRecipe)

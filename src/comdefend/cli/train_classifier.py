@@ -63,7 +63,7 @@ def train_classifier(
     ] = "auto",
 ) -> None:
     """Train a classifier; see the help text above."""
-    from comdefend.extras import require_extra
+    from comdefend.common.extras import require_extra
     from comdefend.training.recipe import ClassifierRecipe, load_recipe
 
     chosen = load_recipe(

@@ -9,7 +9,6 @@ import io
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,10 +18,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from comdefend.common.extras import require
+from comdefend.data.image_files import ReadImage, decode_image, image_paths, read_image
 from comdefend.data.image_set import ImageSet
 from comdefend.errors import DataMissingError, ImageError, InputError
-from comdefend.extras import require
-from comdefend.images.files import ReadImage, decode_image, image_paths, read_image
 
 Split = Literal["train", "test"]
 
@@ -285,9 +284,3 @@ def read_named(path: Path) -> ReadImage:
         return read_image(path)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
-
-
-def batches(count: int, size: int) -> Iterator[slice]:
-    """Yield slices that cover ``range(count)`` in steps of ``size``."""
-    for start in range(0, count, size):
-        yield slice(start, min(start + size, count))

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor, from_numpy
 
-from comdefend.atomic import atomic_write
+from comdefend.common.atomic import atomic_write
 
 # Of Okabe and Ito's palette: told apart by people with any kind of colour vision.
 RIGHT, WRONG = "#00724f", "#c04a00"

@@ -14,12 +14,11 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import comdefend
-from comdefend.atomic import atomic_write, make_folder
 from comdefend.attacks import perturb
-from comdefend.data.sources import batches
+from comdefend.common.atomic import atomic_write, make_folder
 from comdefend.demo.pictures import Example, Verdict, draw
 from comdefend.demo.scenes import Scene, fashion_scene, photo_scene, robust_scene
-from comdefend.inference import images_at_once
+from comdefend.nn.batches import batches, images_at_once
 from comdefend.nn.purifier import ComDefend
 
 EPS = 8

@@ -2,20 +2,19 @@
 
 import dataclasses
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from comdefend.classifiers import open_classifier
+from comdefend.common.extras import require
+from comdefend.data.shipped import fashion_images
 from comdefend.data.sources import DATASETS
-from comdefend.defense import DefendedClassifier
-from comdefend.extras import require
-from comdefend.nn import zoo
+from comdefend.defenses import DefendedClassifier
+from comdefend.weights import zoo
 
 PHOTO_SIDE = 160
 
@@ -67,16 +66,6 @@ _PHOTOS = (
     _Photo("camera.png", (0, 0, 512, 512), ("tripod", "reflex camera")),
     _Photo("astronaut.png", (347, 112, 512, 277), ("space shuttle",)),
 )
-
-
-def fashion_images() -> tuple[Tensor, Tensor]:
-    """Return the shipped 200 Fashion-MNIST test images, 20 of each class, and their labels.
-
-    (200, 1, 28, 28) uint8 and (200,) int64. MIT licence, Zalando SE.
-    """
-    data = (resources.files("comdefend.demo") / "fashion-mnist-200.safetensors").read_bytes()
-    tensors = load_safetensors(data)
-    return tensors["images"], tensors["labels"].long()
 
 
 def fashion_scene() -> Scene:

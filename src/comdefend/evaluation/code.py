@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from comdefend.inference import apply
+from comdefend.nn.batches import apply
 from comdefend.nn.purifier import ComDefend
 
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from comdefend.defense.detection import auroc, detection_threshold, movement, roc_curve
-from comdefend.inference import apply
+from comdefend.defenses.detection import auroc, detection_threshold, movement, roc_curve
+from comdefend.nn.batches import apply
 
 # Share of clean images that a detector may flag.
 FALSE_POSITIVES = 0.05

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from comdefend import settings
 from comdefend.attacks import ATTACKS, check_stand_ins
+from comdefend.common import settings
 from comdefend.errors import InputError
 from comdefend.training.recipe import (
     PURIFYING,
@@ -79,7 +79,7 @@ class DefensePlan:
 
     Attributes:
         name: What tables call it.
-        purifier: As `comdefend.defense.load_defense` names it.
+        purifier: As `comdefend.defenses.load_defense` names it.
         classifier: The classifier behind it, if not the experiment's own: one that was trained on
             purified images, or against attacks.
         train_purifier: Train the purifier by this recipe first; files may name a shipped one.
@@ -137,7 +137,7 @@ class Experiment:
     Attributes:
         name: Name of the record.
         title: One line for people.
-        data: Data set, as `comdefend.data` names it; its test split is used.
+        data: Data set, as `load_image_set` names it; its test split is used.
         classifier: As `comdefend.classifiers.open_classifier` names it; where it is trained, what
             tables call it.
         train_classifier: Train the classifier by this recipe first.

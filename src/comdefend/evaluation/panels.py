@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from comdefend.inference import apply
+from comdefend.nn.batches import apply
 
 # The perturbation is shown around grey, this many times as strong.
 MAGNIFIED = 10

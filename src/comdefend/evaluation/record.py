@@ -1,86 +1,341 @@
-"""Records: what an evaluation measured, as JSON."""
+"""Records: what an evaluation measured, typed, as JSON on disk."""
 
-import json
-import math
-from importlib import metadata
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import comdefend
-from comdefend.atomic import atomic_write
+import msgspec
+
+from comdefend.common import schema
+from comdefend.common.atomic import atomic_write
 from comdefend.errors import DataMissingError, InputError
 
 FORMAT = 1
 
+UNDEFENDED = "none"
+"""The name of the bare classifier among the defences."""
 
-def wilson_interval(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the confidence interval of a share (Wilson 1927).
+THREATS = {
+    "oblivious": "The attacker has the classifier and does not know about the defence.",
+    "adaptive": "The attacker has the whole pipeline, defence included, and attacks through it.",
+    "query": "The attacker sees only the answers of the whole pipeline, and no gradients.",
+    "transfer": "The attack was made on another classifier and is tried on this one.",
+}
+"""Threat model -> what the attacker has."""
 
-    Args:
-        hits: How many of ``count`` counted.
-        count: At least 1.
-        z: Quantile of the normal distribution; 1.96 for 95 %.
+
+class _Any(Enum):
+    ANY = "any"
+
+
+ANY: Final = _Any.ANY
+"""In a query: whatever it is. None asks for rows where the field is empty."""
+
+
+class Data(msgspec.Struct, frozen=True, kw_only=True):
+    """The images that were evaluated.
+
+    Attributes:
+        source: Data set, as `comdefend.data.sources` names it.
+        split: Which part of it.
+        images: Size of the sample.
+        seed: Of the sample.
+        fingerprint: SHA-256 over pixels and labels.
+        classes: Names of the classes, in the order of the labels; may be empty.
     """
-    share = hits / count
-    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    reach = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + (z / count) ** 2 / 4)
-    # At 0 and 1 rounding errors would leave the share itself outside.
-    return min(share, max(0.0, middle - reach)), max(share, min(1.0, middle + reach))
+
+    source: str
+    split: str
+    images: int
+    seed: int
+    fingerprint: str
+    classes: tuple[str, ...] = ()
 
 
-def mcnemar(lost: int, won: int) -> float:
-    """Return the two-sided p-value of McNemar's exact test (McNemar 1947).
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One attack on one defence, at one bound.
 
-    Args:
-        lost: On how many images only the one of two was right.
-        won: On how many only the other was.
+    Attributes:
+        defense: Name of the defence, `UNDEFENDED` for the bare classifier.
+        threat: ``clean``, or a name of `THREATS`.
+        attack: Its name; None on clean images.
+        norm: ``Linf`` or ``L2``; None on clean images.
+        eps: The bound, in units of 1/255; None where there is none.
+        steps: Steps of the attack; None where it has none.
+        detail: What else there is to say of it, in words.
+        images: Number of images attacked: the first of the sample.
+        accuracy: Share of them that are classified rightly, in [0, 1].
+        interval: Its 95 % Wilson interval.
+        unrounded_accuracy: The same without rounding images to 8 bits, where it was measured.
+        perturbation_psnr: Of the attacked images, in dB, where it was measured.
+        correct: "1" or "0" for each image.
+        seconds: How long it took.
     """
-    changed = lost + won
-    tail = sum(math.comb(changed, k) for k in range(min(lost, won) + 1))
-    return min(1.0, 2 * tail / 2**changed)
+
+    defense: str
+    threat: str
+    attack: str | None = None
+    norm: str | None = None
+    eps: float | None = None
+    steps: int | None = None
+    detail: str = ""
+    images: int
+    accuracy: float
+    interval: tuple[float, float]
+    unrounded_accuracy: float | None = None
+    perturbation_psnr: float | None = None
+    correct: str = ""
+    seconds: float = 0.0
 
 
-def save_record(record: dict[str, Any], path: Path) -> None:
-    """Write a record, atomically.
+class Check(msgspec.Struct, frozen=True):
+    """One sanity check.
+
+    Attributes:
+        name: What must hold.
+        passed: Whether it does; None where it could not be checked.
+        detail: The figures behind it.
+    """
+
+    name: str
+    passed: bool | None
+    detail: str
+
+
+class Flip(msgspec.Struct, frozen=True, kw_only=True):
+    """What a change of the images does to the code.
+
+    Attributes:
+        change: An attack's name, or ``random``.
+        eps: The bound of the change, in units of 1/255.
+        share: Share of the bits that flip.
+        passed_on: Root mean square of the purified images' change beside that of the images'.
+        kept: How much of the images' change comes out again: the coefficient of its projection, 1
+            where nothing is lost and 0 where what comes out has nothing to do with it. None in
+            records made before it was measured.
+    """
+
+    change: str
+    eps: float
+    share: float
+    passed_on: float
+    kept: float | None = None
+
+
+class Code(msgspec.Struct, frozen=True, kw_only=True):
+    """What a purifier's code is like.
+
+    Attributes:
+        ones: Share of ones.
+        abs_z_mean: Mean of the logits' |z|.
+        quantiles: The shares at which the next are quantiles.
+        abs_z_quantiles: Of |z|.
+        flips: What changes of the images do to the code.
+    """
+
+    ones: float
+    abs_z_mean: float
+    quantiles: tuple[float, ...]
+    abs_z_quantiles: tuple[float, ...]
+    flips: tuple[Flip, ...] = ()
+
+
+class Detection(msgspec.Struct, frozen=True, kw_only=True):
+    """How well attacked images are told from clean ones.
+
+    Attributes:
+        attack, eps, threat: Of the attacked images; eps in units of 1/255.
+        skipped: Why nothing was measured; the rest is then empty.
+        auroc: Area under the ROC curve.
+        false_positive_rate: What the threshold was set for.
+        threshold: Scores above it are taken for attacks.
+        false_positives: Share of clean images above the threshold.
+        detected: Share of attacked images above it.
+        fpr, tpr: The ROC curve.
+    """
+
+    attack: str
+    eps: float | None
+    threat: str
+    skipped: str | None = None
+    auroc: float | None = None
+    false_positive_rate: float | None = None
+    threshold: float | None = None
+    false_positives: float | None = None
+    detected: float | None = None
+    fpr: tuple[float, ...] = ()
+    tpr: tuple[float, ...] = ()
+
+
+class Corruption(msgspec.Struct, frozen=True, kw_only=True):
+    """Accuracy on images that were changed without an attacker.
+
+    Attributes:
+        corruption: What was done to them.
+        images, accuracy, interval, correct: As for `Row`.
+    """
+
+    corruption: str
+    images: int
+    accuracy: float
+    interval: tuple[float, float]
+    correct: str = ""
+
+
+class Defense(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured of a defence beside attacks.
+
+    Attributes:
+        name: What tables call it.
+        purifier, classifier: Where they come from.
+        random: Whether it draws at random.
+        psnr: Of purified clean images, in dB; None for the bare classifier.
+        bpp: Bits per pixel of its code; None where it has none.
+        code: The code's statistics; None where it has none.
+        detection: Of the usual oblivious attack; None where it was not measured.
+        corruptions: Accuracies on corrupted images.
+    """
+
+    name: str
+    purifier: str
+    classifier: str
+    random: bool = False
+    psnr: float | None = None
+    bpp: float | None = None
+    code: Code | None = None
+    detection: Detection | None = None
+    corruptions: tuple[Corruption, ...] = ()
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that an evaluation measured, and what it was measured with.
+
+    Attributes:
+        format: Version of this layout.
+        name, title: Of the experiment.
+        experiment: The experiment itself, as plain values.
+        data: The images.
+        classifier: What tables call it.
+        labels: True class of each image.
+        seed: Of sample and attacks.
+        device, threads: Where it ran.
+        versions: Of everything that figures depend on.
+        commit: Of the source tree; None where it was installed without one.
+        seconds: How long all rows took.
+        defenses: What was measured beside attacks.
+        results: The rows; `rows` selects among them.
+        checks: Sanity checks.
+    """
+
+    format: int = FORMAT
+    name: str
+    title: str
+    experiment: dict[str, Any]
+    data: Data
+    classifier: str
+    labels: tuple[int, ...] = ()
+    seed: int = 0
+    device: str
+    threads: int
+    versions: dict[str, str]
+    commit: str | None
+    seconds: float = 0.0
+    defenses: tuple[Defense, ...] = ()
+    results: tuple[Row, ...] = msgspec.field(name="rows")
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def defense_names(self) -> list[str]:
+        """The defences, in the record's order."""
+        names = [defense.name for defense in self.defenses]
+        return list(dict.fromkeys([*names, *(row.defense for row in self.results)]))
+
+    def defense(self, name: str) -> Defense:
+        """Return what was measured of a defence beside attacks.
+
+        Raises:
+            LookupError: The record has no such defence.
+        """
+        for defense in self.defenses:
+            if defense.name == name:
+                return defense
+        raise LookupError(f"{self.name}: no defence '{name}'; there are: {self.defense_names}")
+
+    def rows(
+        self,
+        *,
+        defense: str | _Any = ANY,
+        threat: str | _Any = ANY,
+        attack: str | _Any | None = ANY,
+        norm: str | _Any | None = ANY,
+        eps: float | _Any | None = ANY,
+    ) -> list[Row]:
+        """Return the rows that fit, in the record's order.
+
+        Without a defence there is nothing to know about, so every oblivious attack on the bare
+        classifier counts as an adaptive one as well.
+
+        Args:
+            defense: Name of a defence.
+            threat: ``clean``, or a name of `THREATS`.
+            attack: An attack's name; None on clean images.
+            norm: ``Linf`` or ``L2``; None on clean images.
+            eps: The bound in units of 1/255; None where there is none.
+        """
+
+        def fits(row: Row) -> bool:
+            threats = {row.threat}
+            if row.defense == UNDEFENDED and row.threat == "oblivious":
+                threats.add("adaptive")
+            return (
+                defense in (ANY, row.defense)
+                and (threat is ANY or threat in threats)
+                and attack in (ANY, row.attack)
+                and norm in (ANY, row.norm)
+                and eps in (ANY, row.eps)
+            )
+
+        return [row for row in self.results if fits(row)]
+
+    def row(self, **query: Any) -> Row:
+        """Return the one row that fits a query of `rows`.
+
+        Raises:
+            LookupError: There is none, or more than one.
+        """
+        found = self.rows(**query)
+        if len(found) != 1:
+            raise LookupError(f"{self.name}: {len(found)} rows fit {query}, not one")
+        return found[0]
+
+
+def save_record(record: Record, path: Path) -> None:
+    """Write a record as JSON, atomically.
 
     Raises:
         OutputError: It cannot be written.
     """
-    atomic_write(path, (json.dumps(record, indent=1) + "\n").encode())
+    atomic_write(path, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
 
 
-def load_record_file(path: Path) -> dict[str, Any]:
+def load_record(path: Path) -> Record:
     """Read a record.
 
     Raises:
         DataMissingError: There is no such file.
-        InputError: It holds no record, or one of another version.
+        InputError: It holds no record, or one of another format.
     """
     if not path.is_file():
         raise DataMissingError(f"{path}: no such record")
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not a record ({error})") from error
-    if not isinstance(record, dict) or "format" not in record:
-        raise InputError(f"{path}: not a record of an evaluation")
-    if record["format"] != FORMAT:
+    text = schema.read_text(str(path))
+    found = schema.decode_json(_Format, text, f"{path}: not a record of an evaluation").format
+    if found != FORMAT:
         raise InputError(
-            f"{path}: a record of format {record['format']!r}, this comdefend reads {FORMAT}; "
+            f"{path}: a record of format {found}, this comdefend reads {FORMAT}; "
             "run the evaluation again"
         )
-    if not isinstance(record.get("rows"), list) or not isinstance(record.get("data"), dict):
-        raise InputError(f"{path}: not a record of an evaluation")
-    return record
+    return schema.decode_json(Record, text, f"{path}: not a record of an evaluation")
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of everything that figures depend on."""
-    names = ("torch", "torchvision", "foolbox", "pyautoattack", "numpy", "pillow")
-    found = {"comdefend": comdefend.__version__}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+class _Format(msgspec.Struct):
+    format: int

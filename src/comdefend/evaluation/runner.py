@@ -10,18 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from comdefend.atomic import atomic_write, make_folder
 from comdefend.attacks import ATTACKS, Expectation, perturb
-from comdefend.data import ImageSet, load_image_set
-from comdefend.data.sources import batches
-from comdefend.defense import is_random, load_defense
+from comdefend.common.atomic import atomic_write, make_folder
+from comdefend.common.provenance import commit
+from comdefend.common.store import Store
+from comdefend.data.image_set import ImageSet
+from comdefend.data.sources import load_image_set
+from comdefend.defenses import is_random, load_defense
 from comdefend.errors import InputError
 from comdefend.evaluation import record as records
 from comdefend.evaluation.code import code_statistics, random_signs
 from comdefend.evaluation.detection import detection_statistics
 from comdefend.evaluation.experiment import AttackPlan, Experiment
 from comdefend.evaluation.panels import choose, make_panels
-from comdefend.evaluation.report import write_report
+from comdefend.evaluation.purified import Purified
 from comdefend.evaluation.sanity import (
     Left,
     check,
@@ -32,12 +34,11 @@ from comdefend.evaluation.sanity import (
     other_ranges,
 )
 from comdefend.evaluation.subjects import Subject, Subjects
-from comdefend.evaluation.tables import markdown_table
-from comdefend.inference import Purified, apply, device_of, images_at_once
+from comdefend.nn.batches import apply, batches, device_of, images_at_once
+from comdefend.nn.metrics import peak_signal_noise_ratio, round_to_8_bits
 from comdefend.nn.purifier import ComDefend
-from comdefend.provenance import commit
-from comdefend.store import Store
-from comdefend.training.measure import peak_signal_noise_ratio, round_to_8_bits
+from comdefend.report.html import write_report
+from comdefend.report.summary import markdown_table
 
 # Bound that detection and the sanity checks take, or the nearest one that the experiment has.
 USUAL_EPS = 8

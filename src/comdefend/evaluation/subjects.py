@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from comdefend.attacks import Expectation, with_stand_in
 from comdefend.classifiers import check_classifier, open_classifier
-from comdefend.defense import DefendedClassifier, is_random, load_defense
+from comdefend.common.extras import require_extra
+from comdefend.defenses import DefendedClassifier, is_random, load_defense
 from comdefend.errors import InputError, InputTypeError
 from comdefend.evaluation.experiment import DefensePlan, Experiment
-from comdefend.extras import require_extra
-from comdefend.inference import apply, fingerprint, images_at_once
+from comdefend.nn.batches import apply, fingerprint, images_at_once
 from comdefend.training.recipe import DefenseRecipe, Recipe, kind_of, recipe_to_dict
 
 

@@ -10,21 +10,20 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 import comdefend
-from comdefend.data import ImageSet, has_test_split, load_image_set
-from comdefend.defense.defended import DefendedClassifier
-from comdefend.inference import apply
+from comdefend.data.image_set import ImageSet
+from comdefend.data.sources import has_test_split, load_image_set
+from comdefend.defenses.defended import DefendedClassifier
+from comdefend.nn.batches import apply
 from comdefend.nn.classifier import SmallClassifier
 from comdefend.nn.denoiser import Denoiser
+from comdefend.nn.metrics import peak_signal_noise_ratio, round_to_8_bits
 from comdefend.nn.pixelcnn import PixelCNN
 from comdefend.nn.purifier import ComDefend
-from comdefend.nn.zoo import load_record
 from comdefend.training.measure import (
     measure_accuracy,
     measure_bits,
     measure_fidelity,
     measure_same_bits,
-    peak_signal_noise_ratio,
-    round_to_8_bits,
 )
 from comdefend.training.recipe import (
     ClassifierRecipe,
@@ -34,6 +33,7 @@ from comdefend.training.recipe import (
     PurifierRecipe,
     recipe_to_dict,
 )
+from comdefend.weights.zoo import load_record
 
 
 @dataclass(frozen=True)

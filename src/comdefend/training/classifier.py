@@ -10,15 +10,14 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from comdefend.atomic import atomic_write
-from comdefend.data import ImageSet, load_image_set
-from comdefend.data.sources import batches
+from comdefend.common.atomic import atomic_write
+from comdefend.common.store import Store
+from comdefend.data.image_set import ImageSet
+from comdefend.data.sources import load_image_set
 from comdefend.errors import InputError
-from comdefend.inference import apply, device_of, fingerprint
+from comdefend.nn.batches import apply, batches, device_of, fingerprint
 from comdefend.nn.classifier import SmallClassifier
 from comdefend.nn.purifier import ComDefend
-from comdefend.nn.zoo import load, load_classifier, save_weights
-from comdefend.store import Store
 from comdefend.training.batches import EpochSampler, augment, step_generator
 from comdefend.training.card import classifier_card, classifier_record, measured_images, run_facts
 from comdefend.training.descent import Descent
@@ -26,6 +25,7 @@ from comdefend.training.measure import measure_accuracy
 from comdefend.training.objective import complement_loss, perturbed
 from comdefend.training.recipe import ClassifierRecipe
 from comdefend.training.run import Precision, fit, lightning_precision, open_run
+from comdefend.weights.zoo import load, load_classifier, save_weights
 
 
 class ClassifierTraining(Descent):

@@ -9,16 +9,15 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, TensorDataset
 
-from comdefend.atomic import atomic_write
 from comdefend.attacks import hard_code, with_stand_in
 from comdefend.classifiers import check_classifier, open_classifier
-from comdefend.data import load_image_set
-from comdefend.defense.defended import DefendedClassifier
+from comdefend.common.atomic import atomic_write
+from comdefend.data.sources import load_image_set
+from comdefend.defenses.defended import DefendedClassifier
 from comdefend.errors import InputError
 from comdefend.nn.classifier import SmallClassifier
 from comdefend.nn.loss import purifier_loss
 from comdefend.nn.purifier import ComDefend
-from comdefend.nn.zoo import load, load_classifier, save_weights
 from comdefend.training.batches import EpochSampler, augment, step_generator
 from comdefend.training.card import defense_card, defense_record, measured_images, run_facts
 from comdefend.training.descent import Descent
@@ -26,6 +25,7 @@ from comdefend.training.objective import perturbed
 from comdefend.training.purifier import initialize
 from comdefend.training.recipe import DefenseRecipe
 from comdefend.training.run import Precision, fit, lightning_precision, open_run
+from comdefend.weights.zoo import load, load_classifier, save_weights
 
 # Steps of the attack that decides which epoch's weights are kept: more than training takes, since
 # training on single steps may learn to withstand nothing but single steps.

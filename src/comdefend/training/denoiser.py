@@ -6,19 +6,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from comdefend.atomic import atomic_write
-from comdefend.data import load_image_set
-from comdefend.data.sources import batches
+from comdefend.common.atomic import atomic_write
+from comdefend.data.sources import load_image_set
 from comdefend.errors import InputError
+from comdefend.nn.batches import batches
 from comdefend.nn.classifier import SmallClassifier
 from comdefend.nn.denoiser import Denoiser
-from comdefend.nn.zoo import load_classifier, save_weights
 from comdefend.training.batches import StepSampler, crop_loader, step_generator
 from comdefend.training.card import denoiser_card, denoiser_record, measured_images, run_facts
 from comdefend.training.descent import Descent
 from comdefend.training.objective import perturbed
 from comdefend.training.recipe import DenoiserRecipe
 from comdefend.training.run import Precision, fit, lightning_precision, open_run
+from comdefend.weights.zoo import load_classifier, save_weights
 
 
 class DenoiserTraining(Descent):

@@ -1,6 +1,5 @@
 """How faithful a purifier is, and how accurate a classifier."""
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,8 +10,9 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-from comdefend.data import ImageSet
-from comdefend.data.sources import batches
+from comdefend.data.image_set import ImageSet
+from comdefend.nn.batches import batches
+from comdefend.nn.metrics import decibels, peak_signal_noise_ratio, round_to_8_bits
 from comdefend.nn.pixelcnn import PixelCNN
 from comdefend.nn.purifier import ComDefend
 
@@ -51,22 +51,6 @@ class Fidelity:
         return asdict(self)
 
 
-def round_to_8_bits(images: Tensor) -> Tensor:
-    """Round images in [0, 1] to the values that 8-bit files hold."""
-    return (images * 255).round() / 255
-
-
-def peak_signal_noise_ratio(purified: Tensor, images: Tensor) -> Tensor:
-    """Return the mean over images of the PSNR in dB, for (N, C, H, W) in [0, 1].
-
-    An image that is rebuilt without any error counts as if one of its values were off by half of
-    an 8-bit step, since a mean over infinity says nothing.
-    """
-    floor = (0.5 / 255) ** 2 / images[0].numel()
-    error = (purified - images).square().flatten(1).mean(1).clamp(min=floor)
-    return (-10 * torch.log10(error)).mean()
-
-
 @torch.inference_mode()
 def measure_fidelity(purifier: ComDefend, images: Tensor, batch: int = 25) -> Fidelity:
     """Measure a purifier in evaluation mode on (N, C, H, W) uint8 images of one size."""
@@ -99,7 +83,7 @@ def measure_fidelity(purifier: ComDefend, images: Tensor, batch: int = 25) -> Fi
     return Fidelity(
         images=len(images),
         psnr=psnr,
-        pooled_psnr=-10 * math.log10(max(squared, 1e-12)),
+        pooled_psnr=decibels(max(squared, 1e-12)),
         ssim=similarity,
         ms_ssim=multiscale if large else None,
         ones=ones,

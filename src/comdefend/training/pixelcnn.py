@@ -6,16 +6,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from comdefend.atomic import atomic_write
-from comdefend.data import load_image_set
+from comdefend.common.atomic import atomic_write
+from comdefend.data.sources import load_image_set
 from comdefend.errors import InputError
 from comdefend.nn.pixelcnn import PixelCNN
-from comdefend.nn.zoo import save_weights
 from comdefend.training.batches import StepSampler, crop_loader
 from comdefend.training.card import measured_images, pixelcnn_card, pixelcnn_record, run_facts
 from comdefend.training.descent import Descent
 from comdefend.training.recipe import PixelCNNRecipe
 from comdefend.training.run import Precision, fit, lightning_precision, open_run
+from comdefend.weights.zoo import save_weights
 
 
 class PixelCNNTraining(Descent):

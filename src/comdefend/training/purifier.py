@@ -10,21 +10,21 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
-from comdefend.atomic import atomic_write
-from comdefend.data import load_training_images
+from comdefend.common.atomic import atomic_write
+from comdefend.common.processor import native_bf16
+from comdefend.data.sources import load_training_images
 from comdefend.errors import InputError
 from comdefend.nn.binarize import drawn_maps, threshold
 from comdefend.nn.loss import purifier_loss, taught_loss
+from comdefend.nn.metrics import peak_signal_noise_ratio, round_to_8_bits
 from comdefend.nn.purifier import ComDefend
-from comdefend.nn.zoo import load, save_weights
-from comdefend.processor import native_bf16
 from comdefend.training.batches import FileCrops, StepSampler, crop_loader, step_generator
 from comdefend.training.card import purifier_card, purifier_record, run_facts
-from comdefend.training.measure import peak_signal_noise_ratio, round_to_8_bits
 from comdefend.training.optimizer import Muon
 from comdefend.training.panel import ReconstructionPanel
 from comdefend.training.recipe import PurifierRecipe
 from comdefend.training.run import Precision, fit, lightning_precision, open_run
+from comdefend.weights.zoo import load, save_weights
 
 # Gain of the orthogonal initialisation; above 1 because an ELU halves the negative part.
 INITIAL_GAIN = 1.2

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, TypeVar
 
-from comdefend import settings
 from comdefend.attacks import check_stand_ins
+from comdefend.common import settings
 from comdefend.errors import InputError
 from comdefend.nn.classifier import ClassifierConfig
 from comdefend.nn.config import PurifierConfig
@@ -40,7 +40,7 @@ class PurifierRecipe(_InSteps):
     """How a purifier is trained.
 
     Attributes:
-        data: Data set, as `comdefend.data` names it; its training split is used.
+        data: Data set, as `load_image_set` names it; its training split is used.
         network: The purifier's architecture, its noise phi included.
         start: Weights to start from, a shipped name or a ``.safetensors`` file of the same layers;
             by default training starts from orthogonal filters.
@@ -97,7 +97,7 @@ class ClassifierRecipe:
     """How a small classifier is trained.
 
     Attributes:
-        data: Data set, as `comdefend.data` names it; its training split is used.
+        data: Data set, as `load_image_set` names it; its training split is used.
         network: The classifier's architecture; training replaces its mean and standard deviation
             by those of the training images.
         epochs: Passes over the training images.
@@ -155,7 +155,7 @@ class DenoiserRecipe(_InSteps):
     """How a denoiser is trained, guided by a classifier (HGD, Liao et al. 2018).
 
     Attributes:
-        data: Data set, as `comdefend.data` names it; its training split is used.
+        data: Data set, as `load_image_set` names it; its training split is used.
         network: The denoiser's architecture.
         classifier: The guide, whose logits count: weights of a small classifier, a shipped name
             or a ``.safetensors`` file.
@@ -199,7 +199,7 @@ class PixelCNNRecipe(_InSteps):
     """How a model of images is trained, for PixelDefend (Song et al. 2018).
 
     Attributes:
-        data: Data set, as `comdefend.data` names it; its training split is used.
+        data: Data set, as `load_image_set` names it; its training split is used.
         network: The model's architecture, and how far PixelDefend moves values.
         steps: Steps of training.
         batch: Images in a step.
@@ -233,7 +233,7 @@ class DefenseRecipe:
     """How a purifier and the classifier behind it are trained against who attacks both.
 
     Attributes:
-        data: Data set, as `comdefend.data` names it; its training split is used.
+        data: Data set, as `load_image_set` names it; its training split is used.
         classifier: Weights to start from, as `comdefend.load_classifier` names them; where it is
             left as it is, any classifier that `comdefend.classifiers.open_classifier` opens.
         purifier: Weights to start from, as `comdefend.load` names them; ``none`` trains the

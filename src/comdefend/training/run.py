@@ -16,9 +16,9 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch.utils.data import DataLoader
 
-from comdefend.atomic import atomic_write
+from comdefend.common.atomic import atomic_write
+from comdefend.common.processor import native_bf16
 from comdefend.errors import ImageError, InputError, OutputError
-from comdefend.processor import native_bf16
 from comdefend.training.recipe import Recipe, recipe_to_dict
 
 

@@ -1,0 +1,7 @@
+"""Classifiers: opened by name, checked, and their checkpoints."""
+
+from comdefend.classifiers.checking import check_classifier
+from comdefend.classifiers.normalized import Normalized
+from comdefend.classifiers.opening import open_classifier
+
+__all__ = ["Normalized", "check_classifier", "open_classifier"]

@@ -1,0 +1,102 @@
+"""Whether a classifier is one that attacks measure rightly."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from comdefend.errors import ComdefendError, InputError, InputTypeError, one_line
+
+_PROBABILITY_TOLERANCE = 1e-3
+_NO_GRADIENT = (
+    "the classifier passes no gradient to its images, which attacks need; leave torch.no_grad(), "
+    "inference_mode() and detach() out of it"
+)
+
+
+def check_classifier(classifier: nn.Module, images: Tensor, labels: Tensor) -> int:
+    """Check that a classifier is one that attacks measure rightly, and return its classes.
+
+    Args:
+        classifier: Images in [0, 1] to logits.
+        images: (N, C, H, W) float in [0, 1], a few.
+        labels: (N,) int64, their classes.
+
+    Returns:
+        The number of classes.
+
+    Raises:
+        InputError: The classifier is in training mode, cannot take the images, returns
+            probabilities, NaN, infinity or another shape than (N, classes), or has no gradient;
+            or the labels do not fit images or classes.
+        InputTypeError: Its output or the labels have the wrong type.
+    """
+    # A part left behind in training mode drops or normalises at random just as the whole would.
+    if any(part.training for part in classifier.modules()):
+        raise InputError("the classifier is in training mode; call its eval() first")
+    if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
+        found = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
+        raise InputTypeError(f"labels: must be an int64 tensor, not {found}")
+    if len(images) == 0:
+        raise InputError("images: there are none to check the classifier on")
+    if labels.shape != (len(images),):
+        raise InputError(
+            f"labels: must have shape ({len(images)},) as there are images, "
+            f"not {tuple(labels.shape)}"
+        )
+    classes = _check_logits(_answer(classifier, images), len(images))
+    if not 0 <= labels.min() <= labels.max() < classes:
+        raise InputError(
+            f"labels: must lie in 0 to {classes - 1} for a classifier of {classes} classes, "
+            f"found {labels.min()} to {labels.max()}"
+        )
+    _check_gradient(classifier, images[:2])
+    return classes
+
+
+def _answer(classifier: nn.Module, images: Tensor) -> Any:
+    # Whatever the user's code raises: assertions on sizes are as common as what torch says.
+    try:
+        with torch.no_grad():
+            return classifier(images)
+    except (ComdefendError, torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:
+        raise InputError(
+            f"the classifier cannot take images of shape {tuple(images.shape)}: {one_line(error)}"
+        ) from error
+
+
+def _check_gradient(classifier: nn.Module, images: Tensor) -> None:
+    with torch.enable_grad():
+        images = images.detach().clone().requires_grad_()
+        try:
+            (slope,) = torch.autograd.grad(classifier(images).sum(), images, allow_unused=True)
+        except (ComdefendError, torch.OutOfMemoryError, MemoryError):
+            raise
+        # Autograd raises where nothing asks for a gradient, or a step has none.
+        except Exception as error:
+            raise InputError(f"{_NO_GRADIENT} ({one_line(error)})") from error
+    if slope is None:
+        raise InputError(_NO_GRADIENT)
+
+
+def _check_logits(logits: Any, count: int) -> int:
+    if not isinstance(logits, Tensor):
+        raise InputTypeError(
+            f"the classifier must return a tensor of logits, not {type(logits).__name__}"
+        )
+    if logits.ndim != 2 or len(logits) != count or logits.shape[1] < 2:
+        raise InputError(
+            f"the classifier must return logits of shape ({count}, classes), at least 2 classes, "
+            f"not {tuple(logits.shape)}"
+        )
+    if not logits.isfinite().all():
+        raise InputError("the classifier returns NaN or infinity for some images")
+    within = ((logits >= 0) & (logits <= 1)).all()
+    if within and ((logits.sum(1) - 1).abs() <= _PROBABILITY_TOLERANCE).all():
+        raise InputError(
+            "the classifier seems to return probabilities; attacks need logits, so leave its "
+            "last softmax out"
+        )
+    return logits.shape[1]

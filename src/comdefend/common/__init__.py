@@ -1,0 +1,1 @@
+"""What every room uses: writing files, finished work, optional packages, the machine."""

@@ -1,0 +1,43 @@
+"""Purifiers in front of classifiers: ComDefend, and the defences to compare it with."""
+
+from comdefend.defenses.catalog import DEFENSES, load_defense
+from comdefend.defenses.defended import DefendedClassifier
+from comdefend.defenses.detection import (
+    Detector,
+    auroc,
+    detection_threshold,
+    movement,
+    roc_curve,
+)
+from comdefend.defenses.pixeldefend import PixelDefend
+from comdefend.defenses.randomized import Dithered, RandomRate
+from comdefend.defenses.transforms import (
+    JPEG,
+    BitDepth,
+    GaussianNoise,
+    MedianSmoothing,
+    ResizePad,
+    TotalVariation,
+    is_random,
+)
+
+__all__ = [
+    "DEFENSES",
+    "JPEG",
+    "BitDepth",
+    "DefendedClassifier",
+    "Detector",
+    "Dithered",
+    "GaussianNoise",
+    "MedianSmoothing",
+    "PixelDefend",
+    "RandomRate",
+    "ResizePad",
+    "TotalVariation",
+    "auroc",
+    "detection_threshold",
+    "is_random",
+    "load_defense",
+    "movement",
+    "roc_curve",
+]

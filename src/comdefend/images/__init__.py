@@ -1,1 +1,0 @@
-"""Image files: reading, writing, tiling, purifying."""

@@ -1,0 +1,1 @@
+"""From a record to tables, charts and one HTML page."""

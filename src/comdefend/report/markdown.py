@@ -1,0 +1,124 @@
+"""The summary of an evaluation in Markdown."""
+
+import re
+from collections.abc import Sequence
+
+from comdefend.evaluation.record import Record
+from comdefend.evaluation.statistics import Share, survivors
+from comdefend.report.summary import attack_name, cell_rows, columns_of, show, summarize
+
+
+def markdown_table(record: Record) -> str:
+    """Return the summary in Markdown: a table for each attack, its bounds from left to right.
+
+    Cells hold the figures that the table's heading names, as in ``31 % / 0 %``; one that stands on
+    fewer images than the sample is followed by their number. A line below says which attacks the
+    adaptive figures stand for, and on which images.
+    """
+    summary = summarize(record)
+    sample = record.data.images
+
+    def figure(share: Share | None, digits: int = 0) -> str:
+        count = f" ({share.images})" if share and share.images != sample else ""
+        return show(share, digits) + count
+
+    parts = []
+    for family in summary.families or [[]]:
+        columns = [summary.columns[index] for index in family]
+        title = f"{columns[0].family}: {columns[0].heading}" if columns else "defence"
+        lines = [
+            table_row([escape(title), "clean", *(column.bound for column in columns)]),
+            table_row(["---", "---:", *("---:" for _ in columns)]),
+        ]
+        # An attack made elsewhere says nothing of the classifier that it was made on.
+        shown = [line for line in summary.lines if any(line.cells[i][0] for i in family)]
+        for line in shown or summary.lines:
+            cells = [" / ".join(figure(share) for share in line.cells[index]) for index in family]
+            lines.append(table_row([escape(line.defense), figure(line.clean, 1), *cells]))
+        parts.append("\n".join(lines))
+    if note := adaptive_note(record):
+        parts.append(note)
+    if corrupted := corruptions(record):
+        found = next(iter(corrupted.values()))
+        lines = [
+            table_row(["no attack, but", *map(escape, found)]),
+            table_row(["---", *("---:" for _ in found)]),
+        ]
+        for name, shares in corrupted.items():
+            lines.append(table_row([escape(name), *map(figure, shares.values())]))
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def adaptive_note(record: Record) -> str:
+    """Say what the adaptive figures of a record stand for; nothing where it has none."""
+    names: dict[bool, dict[str, None]] = {True: {}, False: {}}
+    for row in record.results:
+        if row.threat == "adaptive":
+            steps = f"-{row.steps}" if row.steps else ""
+            names[row.eps is not None][attack_name(str(row.attack)) + steps] = None
+    bounded, unbounded = (", ".join(names[key]) for key in (True, False))
+    parts = []
+    if bounded:
+        parts.append(
+            "Adaptive, within a bound: for each image the worst of the attacks within it, those "
+            f"through the pipeline ({bounded}) and those by query included, those without a bound "
+            "not."
+        )
+    if unbounded:
+        parts.append(
+            "Adaptive, smallest found: the worst of the same attack on the classifier and through "
+            f"the pipeline ({unbounded})."
+        )
+    if not parts:
+        return ""
+    fewer, higher = _compared(record)
+    if fewer:
+        cells = f"{higher} of the cells" if higher else "no cell"
+        parts.append(
+            "The two figures of a cell may stand on different images, the adaptive one on the "
+            "first of the sample, so that it can look higher. On the images that both stand on it "
+            f"is higher in {cells}."
+        )
+    brackets = "In brackets: the number of images, where it is not the whole sample."
+    return " ".join([brackets, *parts])
+
+
+def _compared(record: Record) -> tuple[int, int]:
+    """Count cells whose two figures stand on different numbers of images, and the odd ones.
+
+    Those are the cells whose adaptive figure is the higher one on the images that both stand on.
+    """
+    fewer = higher = 0
+    for column in columns_of(record):
+        for name in record.defense_names:
+            rows = cell_rows(record, name, column)
+            found = [correct for correct in map(survivors, rows) if correct]
+            if len(found) == 2:
+                count = min(len(correct) for correct in found)
+                shown, adaptive = (correct[:count].count("1") for correct in found)
+                fewer += len(found[0]) != len(found[1])
+                higher += adaptive > shown
+    return fewer, higher
+
+
+def corruptions(record: Record) -> dict[str, dict[str, Share]]:
+    """Return the accuracy on images that were changed without an attacker: defence, what, share."""
+    return {
+        defense.name: {
+            each.corruption: Share(each.accuracy, *each.interval, each.images)
+            for each in defense.corruptions
+        }
+        for defense in record.defenses
+        if defense.corruptions
+    }
+
+
+def table_row(cells: Sequence[str]) -> str:
+    """Return a row of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def escape(text: str) -> str:
+    """Return a text that Markdown shows as it is, in one line."""
+    return re.sub(r"([\\|`*<\[])", r"\\\1", " ".join(text.split()))

@@ -1,0 +1,164 @@
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+import comdefend
+from comdefend.data.shipped import fashion_images
+from comdefend.engines import export as exports
+from comdefend.engines.export import export, open_exported
+from comdefend.errors import DataMissingError, EngineError, InputError, WeightsError
+from comdefend.nn.config import PurifierConfig
+from comdefend.nn.purifier import ComDefend
+from comdefend.weights import zoo
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.fixture(scope="module")
+def images():
+    return fashion_images()[0]
+
+
+@pytest.fixture(scope="module")
+def onnx_file(tmp_path_factory, images):
+    """The shipped colour purifier, on bytes."""
+    path = tmp_path_factory.mktemp("onnx") / "purifier.onnx"
+    export(path, images, "rgb-12bpp", input="uint8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Weights with a downscale factor, two rates and few widths."""
+    torch.manual_seed(0)
+    config = PurifierConfig(
+        encoder_widths=(8,), decoder_widths=(8,), code_maps=6, downscale=2, rates=(3,)
+    )
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    zoo.save_weights(path, ComDefend(config), {})
+    return path
+
+
+def test_the_readme_serves_an_exported_file_without_comdefend(onnx_file, chelsea, rgb, tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    snippet = next(block for block in blocks if "onnxruntime" in block)
+    assert len(snippet.strip().splitlines()) <= 6  # five, and the import
+    (tmp_path / onnx_file.name).write_bytes(onnx_file.read_bytes())
+    chelsea.crop((100, 50, 161, 97)).save(tmp_path / "photo.png")
+    # Without site, the file that puts this source tree on the path is not read.
+    packages = Path(onnxruntime.__file__).parents[1]
+    check = "import importlib.util, sys\nassert importlib.util.find_spec('comdefend') is None\n"
+    code = check + snippet + "\nassert 'torch' not in sys.modules\nnp.save('out', purified)\n"
+    out = subprocess.run(
+        [sys.executable, "-S", "-c", code], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(packages)},
+    )  # fmt: skip
+    assert out.returncode == 0, out.stderr
+    purified = torch.from_numpy(np.load(tmp_path / "out.npy"))
+    photo = torch.from_numpy(np.array(chelsea.crop((100, 50, 161, 97)))).permute(2, 0, 1)
+    with torch.no_grad():
+        wanted = (rgb(photo.unsqueeze(0).float() / 255) * 255).round()
+    assert purified.dtype == torch.uint8
+    assert (purified - wanted).abs().mean() < 0.01
+
+
+def test_metadata_says_what_a_file_is(onnx_file, rgb):
+    metadata = open_exported(onnx_file).metadata
+    assert metadata["weights"] == "rgb-12bpp"
+    assert metadata["sha256"] == json.loads((zoo._SHIPPED / "index.json").read_text())[
+        "rgb-12bpp"]["sha256"]  # fmt: skip
+    assert PurifierConfig.from_dict(metadata["config"]) == rgb.config
+    assert metadata["comdefend"] == comdefend.__version__
+    assert {"commit", "part", "input"} < set(metadata)
+
+
+def test_encoder_and_decoder_of_a_downscaled_code_at_a_rate(small, tmp_path, images):
+    weights = f"{small}@0.75"
+    purifier = zoo.load(weights)
+    for name in ("encoder", "decoder"):
+        export(tmp_path / f"{name}.xml", images, weights, name, input="uint8")
+    encoder, decoder = (open_exported(tmp_path / f"{n}.xml") for n in ("encoder", "decoder"))
+    assert encoder.metadata["weights"] == "small.safetensors@0.75"
+    for shape in ((1, 3, 7, 12), (3, 3, 16, 9), (1, 3, 3, 3)):
+        pixels = torch.randint(0, 256, shape, dtype=torch.uint8)
+        code = encoder.run(pixels.numpy())
+        assert code.dtype == np.uint8
+        assert np.array_equal(code, purifier.encode(pixels.float() / 255).detach().numpy())
+        rebuilt = decoder.run(code)
+        wanted = purifier.decode(torch.from_numpy(code).float()).detach() * 255
+        assert rebuilt.dtype == np.uint8
+        assert np.abs(rebuilt - wanted.numpy()).max() < 0.51
+
+
+def test_a_defended_classifier_in_each_format(fashion, tmp_path, images):
+    defended = fashion.defended
+    with torch.no_grad():
+        wanted = defended(fashion.images[10:15])
+    path = tmp_path / "defended.pt2"
+    done = export(path, images, "gray-4bpp", classifier="fashion-mnist-small")
+    assert done.error < 1e-8
+    found = torch.export.load(path).module()(fashion.images[10:15])
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+    path = tmp_path / "defended.onnx"
+    export(path, images, "gray-4bpp", classifier="fashion-mnist-small")
+    opened = open_exported(path)
+    assert opened.metadata["classifier"] == "fashion-mnist-small"
+    np.testing.assert_allclose(
+        opened.run(fashion.images[10:15].numpy()), wanted.numpy(), atol=1e-3, rtol=1e-3
+    )
+
+
+def test_a_file_that_differs_is_not_written(small, tmp_path, images, monkeypatch):
+    def other(program, takes, gives, metadata):
+        files, run = exports._save_program(program, takes, gives, metadata)
+        return files, lambda values: run(values) * np.float32(0.9)
+
+    monkeypatch.setitem(exports._SAVE, ".pt2", other)
+    with pytest.raises(EngineError, match=r"not written, since it differs .* by 0\.01 of"):
+        export(tmp_path / "small.pt2", images, str(small))
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_choices_are_one_line(tmp_path, images, small):
+    for arguments, message in (
+        (("x.tflite", "rgb-12bpp"), r"x.tflite: must end in .onnx, .xml, .pt2"),
+        (("x.pt2", "rgb"), "unknown weights 'rgb'"),
+        (("x.pt2", "rgb-12bpp", "half"), "part must be one of purifier, encoder, decoder, not"),
+        (("x.pt2", "rgb-12bpp", "encoder", "cifar10-small"), "needs the whole purifier"),
+        (("x.pt2", "rgb-12bpp", "purifier", "nobody"), "unknown classifier 'nobody'"),
+        (("x.pt2", "rgb-12bpp", "purifier", None, "half"), "input must be float or uint8"),
+        # A classifier of grey images behind a purifier of colours.
+        (("x.pt2", str(small), "purifier", "fashion-mnist-small"), "this classifier takes 1"),
+    ):
+        with pytest.raises(InputError, match=message):
+            export(tmp_path / arguments[0], images, *arguments[1:])
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_files_are_one_line(onnx_file, tmp_path):
+    data = onnx_file.read_bytes()
+    path = tmp_path / "x.onnx"
+    with pytest.raises(DataMissingError, match=r"x.onnx: no such exported file"):
+        open_exported(path)
+    for damaged in (b"", b"nonsense", data[: len(data) // 2]):
+        path.write_bytes(damaged)
+        with pytest.raises(WeightsError, match=r"x.onnx: corrupt, not a model"):
+            open_exported(path)
+    ir = tmp_path / "x.xml"
+    ir.write_text("<net>")
+    with pytest.raises(DataMissingError, match=r"x.bin: no such exported file"):
+        open_exported(ir)
+    ir.with_suffix(".bin").touch()
+    with pytest.raises(WeightsError, match=r"x.xml: corrupt, not a model") as caught:
+        open_exported(ir)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match=r"can be opened if it ends in .onnx or .xml"):
+        open_exported(tmp_path / "x.pt2")

@@ -1,0 +1,191 @@
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import comdefend
+from comdefend.errors import DataMissingError, InputError, OutputError
+from comdefend.nn.config import PurifierConfig
+from comdefend.nn.purifier import ComDefend
+from comdefend.purify.files import LossyOutputWarning
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return ComDefend(PurifierConfig(encoder_widths=(4,), decoder_widths=(4,), code_maps=2)).eval()
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    for name in ("a.png", "b.jpg", "deep/er/c.webp"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((12, 10), 80).convert("RGB").save(folder / name)
+    return folder
+
+
+def tree(folder):
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def test_folders_keep_their_structure(photos, tmp_path, tiny):
+    results = comdefend.purify_files([photos], tmp_path / "clean", tiny)
+    assert [r.status for r in results] == ["purified"] * 3
+    assert tree(tmp_path / "clean") == ["a.png", "b.png", "deep/er/c.png"]
+    with Image.open(tmp_path / "clean/a.png") as image:
+        assert image.size == (12, 10)
+
+
+def test_finished_outputs_are_skipped_unless_overwritten(photos, tmp_path, tiny):
+    comdefend.purify_files([photos], tmp_path / "clean", tiny)
+    before = (tmp_path / "clean/a.png").stat().st_mtime_ns
+    again = comdefend.purify_files([photos], tmp_path / "clean", tiny)
+    assert {r.status for r in again} == {"skipped"}
+    assert (tmp_path / "clean/a.png").stat().st_mtime_ns == before
+    redone = comdefend.purify_files([photos], tmp_path / "clean", tiny, overwrite=True)
+    assert {r.status for r in redone} == {"purified"}
+
+
+def test_bad_files_do_not_stop_the_others(photos, tmp_path, tiny):
+    (photos / "aa.png").write_bytes(b"nonsense")
+    (photos / "zero.png").touch()
+    results = comdefend.purify_files([photos], tmp_path / "clean", tiny)
+    failed = {r.source.name: r.error for r in results if r.status == "failed"}
+    assert set(failed) == {"aa.png", "zero.png"}
+    assert failed["zero.png"] == "is empty"
+    assert failed["aa.png"].startswith("is not an image")
+    assert tree(tmp_path / "clean") == ["a.png", "b.png", "deep/er/c.png"]
+
+
+def test_names_that_would_collide_keep_their_suffix(photos, tmp_path, tiny):
+    Image.new("RGB", (4, 4)).save(photos / "a.jpg")
+    comdefend.purify_files([photos], tmp_path / "clean", tiny)
+    assert tree(tmp_path / "clean")[:2] == ["a.jpg.png", "a.png.png"]
+
+
+def test_two_folders_with_the_same_names_are_refused(photos, tmp_path, tiny):
+    twin = shutil.copytree(photos, tmp_path / "twin")
+    with pytest.raises(InputError, match="would both become"):
+        comdefend.purify_files([photos, twin], tmp_path / "clean", tiny)
+    assert not (tmp_path / "clean").exists()
+
+
+def test_a_file_named_twice_is_purified_once(photos, tmp_path, tiny):
+    inputs = [photos / "a.png", photos, photos / "deep" / ".." / "a.png"]
+    assert len(comdefend.purify_files(inputs, tmp_path / "clean", tiny)) == 3
+    assert tree(tmp_path / "clean") == ["a.png", "b.png", "deep/er/c.png"]
+
+
+def test_links_in_a_circle_are_reported(photos, tmp_path, tiny):
+    (photos / "loop.png").symlink_to(photos / "loop.png")
+    results = comdefend.purify_files([photos], tmp_path / "clean", tiny)
+    assert [r.source.name for r in results if r.status == "failed"] == ["loop.png"]
+
+
+def test_a_single_input_may_be_given_as_it_is(photos, tmp_path, tiny):
+    assert len(comdefend.purify_files(str(photos), tmp_path / "clean", tiny)) == 3
+
+
+def test_one_file_to_one_file(photos, tmp_path, tiny):
+    comdefend.purify_files([photos / "b.jpg"], tmp_path / "new" / "out.webp", tiny)
+    with Image.open(tmp_path / "new" / "out.webp") as image:
+        assert image.format == "WEBP"
+
+
+def test_lossy_output_warns_once(photos, tmp_path, tiny):
+    with pytest.warns(LossyOutputWarning) as caught:
+        comdefend.purify_files([photos], tmp_path / "clean", tiny, format="jpeg")
+    assert len(caught) == 1
+    assert tree(tmp_path / "clean") == ["a.jpg", "b.jpg", "deep/er/c.jpg"]
+
+
+def test_inputs_are_never_replaced(photos, tiny):
+    with pytest.raises(InputError, match="would replace an input"):
+        comdefend.purify_files([photos], photos, tiny)
+
+
+def test_an_output_folder_inside_the_input_is_not_purified_again(photos, tiny):
+    comdefend.purify_files([photos], photos / "clean", tiny)
+    results = comdefend.purify_files([photos], photos / "clean", tiny)
+    assert len(results) == 3
+
+
+def test_links_do_not_lead_out_of_the_output(photos, tmp_path, tiny):
+    (tmp_path / "clean").mkdir()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "clean" / "deep").symlink_to(tmp_path / "outside", target_is_directory=True)
+    with pytest.raises(OutputError, match="a link leads out of"):
+        comdefend.purify_files([photos], tmp_path / "clean", tiny)
+    assert tree(tmp_path / "outside") == []
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output", "options", "error", "message"),
+    [
+        ([], "clean", {}, InputError, "no input"),
+        (["nowhere"], "clean", {}, DataMissingError, "nowhere: no such file or folder"),
+        (["empty"], "clean", {}, InputError, "holds no images"),
+        (["photos"], "clean", {"format": "gif"}, InputError, "unknown format 'gif'; known: png"),
+        (["photos/a.png"], "x.jpg", {"format": "png"}, InputError, "does not go with"),
+        (["photos/a.png"], "x.gif", {}, InputError, "a file that ends in .png"),
+        (["photos"], "x.png", {}, InputError, "give a folder"),
+        (["photos"], "file", {}, OutputError, "is a file, not a folder"),
+    ],
+)
+def test_bad_use(photos, tmp_path, monkeypatch, tiny, inputs, output, options, error, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(error, match=message):
+        comdefend.purify_files(inputs, output, tiny, **options)
+
+
+def test_a_purifier_in_training_mode_is_refused(photos, tmp_path):
+    with pytest.raises(InputError, match="training mode"):
+        comdefend.purify_files([photos], tmp_path / "clean", ComDefend())
+
+
+def test_gray_images_stay_gray_and_colour_is_refused_by_gray_weights(tmp_path, tiny, gray):
+    Image.effect_noise((12, 10), 60).save(tmp_path / "gray.png")
+    Image.new("RGB", (12, 10)).save(tmp_path / "colour.png")
+    comdefend.purify_files([tmp_path / "gray.png"], tmp_path / "rgb-weights.png", tiny)
+    with Image.open(tmp_path / "rgb-weights.png") as image:
+        assert image.mode == "L"
+    inputs = [tmp_path / "gray.png", tmp_path / "colour.png"]
+    results = comdefend.purify_files(inputs, tmp_path / "clean", gray)
+    assert [r.status for r in results] == ["purified", "failed"]
+    assert "colour" in results[1].error
+
+
+def test_shipped_weights_are_faithful_to_photographs(tmp_path, photo_folder):
+    with Image.open(photo_folder / "coffee.png") as image:
+        image.crop((150, 50, 342, 210)).save(tmp_path / "coffee.png")
+    comdefend.purify_files([tmp_path / "coffee.png"], tmp_path / "out.png")
+    with Image.open(tmp_path / "coffee.png") as a, Image.open(tmp_path / "out.png") as b:
+        error = (np.asarray(a, float) - np.asarray(b, float)) ** 2
+    assert 10 * np.log10(255**2 / error.mean()) == pytest.approx(28.1, abs=0.2)
+
+
+def test_a_24_megapixel_photo_needs_less_than_2_gib(tmp_path, chelsea):
+    chelsea.resize((6000, 4000)).save(tmp_path / "large.jpg")
+    # The real weights on the real size; three tiles need as much memory as all 176 do.
+    script = (
+        "import itertools, re, sys\n"
+        "from pathlib import Path\n"
+        "import comdefend.purify.tiling as tiling\n"
+        "from comdefend import purify_files\n"
+        "tiles = tiling.tiles\n"
+        "tiling.tiles = lambda *a: itertools.islice(tiles(*a), 3)\n"
+        "assert purify_files([sys.argv[1]], sys.argv[2])[0].status == 'purified'\n"
+        # Not ru_maxrss, in which a process inherits what its parent holds.
+        "print(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])\n"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "large.jpg", tmp_path / "out.png"],
+        capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "2"},
+    )  # fmt: skip
+    assert int(out.stdout) < 2 * 1024**2
