@@ -1,18 +1,39 @@
 import os
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor, nn
 
 import comdefend
-from comdefend.demo.scenes import fashion_scene
+from comdefend.data.shipped import fashion_images
+from comdefend.defenses import DefendedClassifier
 
-# Processes that share a machine's cores get in each other's way with more than a thread each;
-# those that tests start inherit the setting.
+# Parallel workers share the cores, so each gets one thread. Processes that tests start inherit this.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """List why tests were skipped, once for each reason."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count} skipped: {reason}", yellow=True)
+
+
+@dataclass(frozen=True)
+class Fashion:
+    """The 200 shipped Fashion-MNIST test images, their classifier, and `gray-4bpp` before it."""
+
+    images: Tensor  # (200, 1, 28, 28) float in [0, 1]
+    labels: Tensor  # (200,) int64
+    classifier: nn.Module
+    defended: DefendedClassifier
 
 
 @pytest.fixture(scope="session")
@@ -26,9 +47,10 @@ def gray():
 
 
 @pytest.fixture(scope="session")
-def fashion():
-    """The 200 shipped Fashion-MNIST test images with their classifier and purifier."""
-    return fashion_scene()
+def fashion(gray):
+    images, labels = fashion_images()
+    classifier = comdefend.load_classifier("fashion-mnist-small")
+    return Fashion(images.float() / 255, labels, classifier, DefendedClassifier(gray, classifier))
 
 
 @pytest.fixture(scope="session")
@@ -50,5 +72,5 @@ def chelsea(photo_folder):
 def data_folder():
     """The folder of real data sets; tests that need it are skipped without it."""
     if not (folder := os.environ.get("COMDEFEND_DATA")):
-        pytest.skip("COMDEFEND_DATA is not set")
+        pytest.skip("COMDEFEND_DATA is not set to a folder of data sets")
     return Path(folder)

@@ -136,7 +136,7 @@ def test_shipped_weights_have_a_gradient_at_every_pixel(fashion, name):
 
 
 def test_a_stand_in_can_be_attacked_through(fashion):
-    images, labels = fashion.images[:6], fashion.accepted[:6].float().argmax(1)
+    images, labels = fashion.images[:6], fashion.labels[:6]
     defended = fashion.defended
     attacked = DefendedClassifier(
         with_stand_in(fashion.defended.purifier, "sigmoid-100"), fashion.classifier

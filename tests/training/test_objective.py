@@ -37,7 +37,7 @@ def test_complement_loss_pushes_wrong_classes_together_and_leaves_the_right_one_
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_training_attacks_stay_in_their_ball_and_raise_the_loss(fashion, steps):
-    images, labels = fashion.images[::20], fashion.accepted[::20].float().argmax(1)
+    images, labels = fashion.images[::20], fashion.labels[::20]
     model = fashion.classifier
 
     def attack(seed):
@@ -57,7 +57,7 @@ def test_training_attacks_stay_in_their_ball_and_raise_the_loss(fashion, steps):
 def test_training_attacks_leave_batch_statistics_alone(fashion):
     model = comdefend.load_classifier("fashion-mnist-small").train()
     before = [buffer.clone() for buffer in model.buffers()]
-    labels = fashion.accepted[:4].float().argmax(1)
+    labels = fashion.labels[:4]
     perturbed(model, fashion.images[:4], labels, 8, 1, torch.Generator())
     assert model.training
     assert all(torch.equal(a, b) for a, b in zip(model.buffers(), before, strict=True))
