@@ -99,11 +99,10 @@ def train(
 ) -> None:
     """Train a purifier; see the help text above."""
     from comdefend.common.extras import require_extra
-    from comdefend.training.recipe import PURIFYING, DefenseRecipe, PurifierRecipe, load_recipe
+    from comdefend.training.recipe import DefenseRecipe, PurifierRecipe, load_recipe
 
-    kinds = (*PURIFYING, DefenseRecipe)
     chosen = load_recipe(
-        recipe, kinds, data=data, start=start, steps=steps, epochs=epochs, batch=batch, seed=seed,
+        recipe, data=data, start=start, steps=steps, epochs=epochs, batch=batch, seed=seed,
         classifier=classifier, trained=trained,
     )  # fmt: skip
     require_extra("train")

@@ -11,7 +11,7 @@ def register(app: typer.Typer) -> None:
     app.command("train-classifier", help=_HELP, epilog=_EPILOG)(train_classifier)
 
 
-_HELP = """Train a small classifier by a recipe: on clean, purified or attacked images.
+_HELP = """Train a small classifier by a recipe: on clean or purified images.
 
 Recipes that ship: cifar10-small and fashion-mnist-small, those of the shipped classifiers. A YAML
 file of the same form is a recipe too. Data is named as for **comdefend train**.
@@ -23,9 +23,7 @@ _EPILOG = """Examples:
 
 comdefend train-classifier fashion-mnist-small --output runs/fashion
 
-comdefend train-classifier cifar10-small --purified rgb-12bpp --output runs/purified
-
-comdefend train-classifier cifar10-small --attack-steps 1 --output runs/robust"""
+comdefend train-classifier cifar10-small --purified rgb-12bpp --output runs/purified"""
 
 
 def train_classifier(
@@ -44,17 +42,6 @@ def train_classifier(
             show_default=False,
         ),
     ] = None,
-    attack_steps: Annotated[
-        int | None,
-        typer.Option(
-            help="Train on images attacked in this many steps: 1 for fast adversarial training.",
-            show_default=False,
-        ),
-    ] = None,
-    attack_eps: Annotated[
-        float | None,
-        typer.Option(help="Bound of those attacks in units of 1/255.", show_default=False),
-    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed instead of the recipe's.", show_default=False)
     ] = None,
@@ -72,8 +59,6 @@ def train_classifier(
         data=data,
         epochs=epochs,
         purifier=purified,
-        attack_steps=attack_steps,
-        attack_eps=attack_eps,
         seed=seed,
     )
     require_extra("train")

@@ -199,11 +199,6 @@ def classifier_card(record: dict[str, Any]) -> str:
     if recipe.get("purifier"):
         rows["trained on images purified by"] = f"`{recipe['purifier']}`"
         rows["accuracy on purified images"] = f"{record['purified_accuracy']:.2%}"
-    if recipe.get("attack_steps"):
-        rows["trained against attacks"] = (
-            f"{recipe['attack_steps']} steps from a random start, within "
-            f"{recipe['attack_eps']:g}/255"
-        )
     if recipe.get("complement"):
         rows["objective"] = "cross-entropy and complement entropy"
     return "\n".join(["# Classifier", "", *_table(rows)]) + "\n"

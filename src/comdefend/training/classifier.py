@@ -22,7 +22,7 @@ from comdefend.training.batches import EpochSampler, augment, step_generator
 from comdefend.training.card import classifier_card, classifier_record, measured_images, run_facts
 from comdefend.training.descent import Descent
 from comdefend.training.measure import measure_accuracy
-from comdefend.training.objective import complement_loss, perturbed
+from comdefend.training.objective import complement_loss
 from comdefend.training.recipe import ClassifierRecipe
 from comdefend.training.run import Precision, fit, lightning_precision, open_run
 from comdefend.weights.zoo import load, load_classifier, save_weights
@@ -52,9 +52,6 @@ class ClassifierTraining(Descent):
             pixels.float() / 255, generator, recipe.translate, recipe.flip, recipe.cutout
         )
         images = images.contiguous(memory_format=torch.channels_last)
-        if recipe.attack_steps:
-            attack = (recipe.attack_eps, recipe.attack_steps, generator)
-            images = perturbed(self.network, images, labels, *attack)
         logits = self.network(images)
         loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
         if recipe.complement:

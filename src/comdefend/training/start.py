@@ -14,7 +14,6 @@ from comdefend.training.recipe import (
     PixelCNNRecipe,
     PurifierRecipe,
     Recipe,
-    kind_of,
 )
 from comdefend.training.run import Precision
 
@@ -31,8 +30,7 @@ def train(
         devices: Processes that train together, of purifiers only.
 
     Returns:
-        The weight file, ``output/KIND.safetensors`` with `kind_of` the recipe; of a defence that of
-        the classifier, or of the purifier where that alone is trained; None in processes that leave
+        The weight file, ``recipe.weights_file`` in the folder; None in processes that leave
         writing to the first.
 
     Raises:
@@ -42,7 +40,7 @@ def train(
     if isinstance(recipe, PurifierRecipe):
         return train_purifier(recipe, output, precision, devices)
     if devices != 1:
-        raise InputError(f"devices: a {kind_of(recipe)} is trained by one process, not {devices}")
+        raise InputError(f"devices: a {recipe.kind} is trained by one process, not {devices}")
     if isinstance(recipe, DenoiserRecipe):
         return train_denoiser(recipe, output, precision)
     if isinstance(recipe, DefenseRecipe):
