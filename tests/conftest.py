@@ -12,7 +12,7 @@ import comdefend
 from comdefend.data.shipped import fashion_images
 from comdefend.defenses import DefendedClassifier
 
-# Parallel workers share the cores, so each gets one thread. Processes that tests start inherit this.
+# Parallel workers share the cores: a thread each, for the processes that tests start as well.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)

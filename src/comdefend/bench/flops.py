@@ -1,4 +1,4 @@
-"""How much there is to compute: two floating-point operations for each multiply-add."""
+"""Counting operations: two for each multiply-add."""
 
 import copy
 from functools import cache
@@ -16,7 +16,7 @@ from comdefend.weights import zoo
 
 @cache
 def job_flop(job: Job, channels: int, shape: Shape) -> int | None:
-    """Return the operations of a job on images of a shape; None where they are not counted."""
+    """Return the operations of a job on images of a shape; None where they are not countable."""
     if job.kind == "product":
         return 2 * PRODUCT_SIDE**3
     if job.kind == "purifier":
@@ -44,7 +44,7 @@ def network_flop(network: nn.Module, shape: tuple[int, ...]) -> int:
 def purifier_flop(config: PurifierConfig, count: int, height: int, width: int) -> int:
     """Return the operations of a purifier's convolutions on (N, C, H, W) images.
 
-    The last blocks are computed whole where the image's size cuts them.
+    Sizes that the code's blocks do not divide are rounded up, as the purifier does.
     """
     sides = [config.code_side(side) for side in (height, width)]
     with torch.device("meta"):

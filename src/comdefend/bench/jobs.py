@@ -1,9 +1,11 @@
 """What is timed, as data."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
-from comdefend.engines import ENGINES
+import msgspec
+
 from comdefend.errors import InputError
 
 Shape = tuple[int, int, int]
@@ -14,26 +16,27 @@ SHAPES: tuple[Shape, ...] = ((64, 32, 32), PHOTO, (1, 1024, 1024))
 SWEEP: tuple[Shape, ...] = (
     (1, 32, 32), (4, 32, 32), (16, 32, 32), (1, 64, 64), (1, 128, 128), (1, 512, 512),
 )  # fmt: skip
-"""Between them, for the figures."""
+"""Shapes between those, for the figures."""
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 BASELINE = ("torch", "float32")
 RESNET = "resnet50"
 
+Kind = Literal["purifier", "classifier", "transform", "product"]
 
-@dataclass(frozen=True)
-class Job:
-    """Something to be timed.
+
+class Job(msgspec.Struct, frozen=True):
+    """Something to time.
 
     Attributes:
         kind: ``purifier``; ``classifier``; ``transform``, a defence without weights; or
-            ``product``, that of two matrices, whose speed is the peak that others are compared to.
+            ``product``, a matrix product, whose speed is the peak that others are compared to.
         name: Weights, classifier or defence.
-        engine: One of `ENGINES`, or the library that computes.
-        precision: What it computes in; None where it has no choice.
+        engine: One of `comdefend.engines.ENGINES`, or the library that computes.
+        precision: None where the job has no choice.
     """
 
-    kind: str
+    kind: Kind
     name: str
     engine: str
     precision: str | None
@@ -60,7 +63,10 @@ CLASSIFIERS = tuple(
 
 
 def purifier_jobs(weights: Sequence[str]) -> list[Job]:
-    """Return every engine in every precision; some will be refused where they are opened."""
+    """Return every engine in every precision; opening some of them will fail, with a reason."""
+    # Imports torch, which refusing a bad shape does not need.
+    from comdefend.engines import ENGINES
+
     return [
         Job("purifier", name, engine, precision)
         for name in weights
@@ -69,11 +75,24 @@ def purifier_jobs(weights: Sequence[str]) -> list[Job]:
     ]
 
 
+def check_arguments(output: Path, rounds: int, threads: int | None) -> None:
+    """Check what can be checked without torch.
+
+    Raises:
+        InputError: The output is a file, or there is no round or thread.
+    """
+    for name, value in (("rounds", rounds), ("threads", 1 if threads is None else threads)):
+        if value < 1:
+            raise InputError(f"{name} must be at least 1, not {value}")
+    if output.exists() and not output.is_dir():
+        raise InputError(f"{output}: a file; the output is a folder")
+
+
 def parse_shape(text: str) -> Shape:
     """Return the shape that ``NxHxW`` stands for.
 
     Raises:
-        InputError: It is something else, or a number is not from 1 to 4096.
+        InputError: The text is not of this form, or a number is not from 1 to 4096.
     """
     parts = text.split("x")
     if len(parts) != 3 or not all(p.isdecimal() and 1 <= int(p) <= 4096 for p in parts):

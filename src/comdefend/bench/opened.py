@@ -1,4 +1,4 @@
-"""Jobs, ready to be timed."""
+"""Opening jobs, so that they can be timed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,8 +21,8 @@ def open_job(job: Job, channels: int, shape: Shape, threads: int) -> Callable[[]
     """Return a function that does a job once, on images of a shape.
 
     Raises:
-        InputError: This machine, or the engine, does not have it.
-        ExtraMissingError: What it needs is not installed.
+        InputError: The engine or this machine does not support it.
+        ExtraMissingError: A package that it needs is not installed.
     """
     if job.kind == "product":
         return _product(str(job.precision))
@@ -33,7 +33,7 @@ def open_job(job: Job, channels: int, shape: Shape, threads: int) -> Callable[[]
 def load_classifier(name: str) -> nn.Module:
     """Return a classifier of `CLASSIFIERS`, in evaluation mode."""
     if name == RESNET:
-        # Its weights are random: how fast it is does not depend on them.
+        # Random weights: the speed does not depend on them.
         return require("torchvision.models", "evaluate").resnet50(weights=None).eval()
     return open_classifier(name)
 

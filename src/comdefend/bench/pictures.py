@@ -20,8 +20,8 @@ JUDGED: dict[int, Shape] = {1: (64, 28, 28), 3: (4, 224, 224)}
 def pictures(channels: int, shape: Shape) -> Tensor:
     """Return real images: (N, C, H, W) float32 in [0, 1].
 
-    Crops of scikit-image's photographs, or, in grey, of the shipped Fashion-MNIST images; images
-    that are smaller than the crop are continued by their mirror image.
+    Crops of scikit-image's photographs, or, in grey, of the shipped Fashion-MNIST images. Images
+    smaller than the crop are extended by reflection.
 
     Raises:
         ExtraMissingError: scikit-image, which holds the photographs, is not installed.
@@ -36,7 +36,7 @@ def pictures(channels: int, shape: Shape) -> Tensor:
 
 
 def _crop(image: np.ndarray, height: int, width: int, turn: int) -> np.ndarray:
-    """Cut (C, height, width) out of (C, H, W), every turn elsewhere."""
+    """Cut (C, height, width) out of (C, H, W), at another place each turn."""
     beyond = [
         (0, max(0, side - has)) for side, has in zip((height, width), image.shape[1:], strict=True)
     ]

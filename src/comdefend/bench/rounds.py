@@ -1,13 +1,13 @@
-"""Jobs of one shape take turns, round after round, so that a busy moment meets all alike."""
+"""Timing jobs in turns, round after round, so that a busy moment slows all of them alike."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from comdefend.bench.flops import job_flop
 from comdefend.bench.jobs import PRODUCTS, Job, Shape
+from comdefend.bench.messages import Quality
 from comdefend.bench.process import Worker
 from comdefend.errors import EngineError
 
@@ -15,12 +15,7 @@ TURN_SECONDS = 0.3
 """A turn repeats the job until about this much time has passed."""
 
 JOB_SECONDS, FEWEST_ROUNDS = 60.0, 3
-"""A job that would take longer than this in all rounds sits out the last ones, down to these."""
-
-Refused = dict[Job, tuple[str, Shape | None]]
-"""Job -> why it was given up, and at which shape; the products of matrices have none."""
-Show = Callable[[str, int], None]
-"""Told what is being done, and how many turns that ends."""
+"""A job that would take longer than this in all sits out the last rounds, but runs in so many."""
 
 
 @dataclass
@@ -31,10 +26,10 @@ class Timing:
         job: What was timed.
         shape: (N, C, H, W).
         flop: Operations of a call; None where they are not counted.
-        base_mb: Memory of its process before it opened anything: that of torch.
-        resident_mb: The most memory that its process held while it computed.
+        base_mb: Memory of its process with torch imported and nothing opened.
+        resident_mb: The most memory that its process held while computing.
         seconds: Of a call, in each round.
-        peaks: By precision, the GFLOP/s of a matrix product in each of the same rounds.
+        peaks: Precision -> GFLOP/s of a matrix product in each of the same rounds.
     """
 
     job: Job
@@ -45,112 +40,123 @@ class Timing:
     seconds: list[float] = field(default_factory=list)
     peaks: dict[str | None, list[float]] = field(default_factory=dict)
 
+    @property
+    def gflops(self) -> list[float]:
+        """Speed in each round, in GFLOP/s; empty where operations are not counted."""
+        return [self.flop / seconds / 1e9 for seconds in self.seconds] if self.flop else []
 
-def run_rounds(
-    jobs: Sequence[Job],
-    channels: dict[Job, int],
-    shape: Shape,
-    rounds: int,
-    threads: int,
-    refused: Refused,
-    qualities: dict[Job, dict[str, Any]],
-    show: Show,
-) -> list[Timing]:
-    """Time jobs at a shape.
 
-    All are open at once, each in its process, as far as memory goes; those that do not fit follow
-    as a group of their own, beside the same matrix products.
+@dataclass
+class Rounds:
+    """Times groups of jobs, and remembers what failed and how good each output is.
 
-    Args:
-        jobs: What to time.
-        channels: Of the images of each.
-        shape: Of the images.
-        rounds: How often each is timed, after a warm-up.
+    Attributes:
+        channels: Of the images of each job.
+        rounds: How often each job is timed, after a warm-up.
         threads: How many compute.
-        refused: What cannot be done here, and why; added to, and left out.
-        qualities: What each purifier's output is worth; measured where it is missing.
-        show: Progress.
+        show: Told what is being done, and how many turns that ends; a job takes ``1 + rounds``.
+        refused: Job -> why it cannot be done here, and the shape at which that was seen; None for
+            matrix products. Such jobs are not tried again.
+        qualities: How good the output of each purifier is, once measured.
     """
-    found: list[Timing] = []
-    waiting = [job for job in jobs if job not in refused]
-    while waiting:
-        with ExitStack() as opened:
-            workers: list[Worker] = []
-            group = [product for product in PRODUCTS if product not in refused]
-            largest = 0.0
-            while group or waiting:
-                # A first one always; then as long as there is room for the largest twice over.
-                alone = all(worker.job in PRODUCTS for worker in workers)
-                if not group and not alone and _free_mb() < 2 * largest:
-                    break
-                job = (group or waiting).pop(0)
-                show(_title(job, shape), job.kind != "product")
-                try:
-                    worker = Worker(job, channels.get(job, 1), shape, threads)
-                except EngineError as error:
-                    refused[job] = str(error), None if job in PRODUCTS else shape
-                    show(_title(job, shape), rounds * (job.kind != "product"))
-                    continue
-                workers.append(opened.enter_context(worker))
-                largest = max(largest, worker.resident_mb)
-            found += _time(workers, channels, shape, rounds, refused, qualities, show)
-    return found
 
+    channels: dict[Job, int]
+    rounds: int
+    threads: int
+    show: Callable[[str, int], None]
+    refused: dict[Job, tuple[str, Shape | None]] = field(default_factory=dict)
+    qualities: dict[Job, Quality] = field(default_factory=dict)
 
-def _time(
-    workers: list[Worker],
-    channels: dict[Job, int],
-    shape: Shape,
-    rounds: int,
-    refused: Refused,
-    qualities: dict[Job, dict[str, Any]],
-    show: Show,
-) -> list[Timing]:
-    """Time what is open; the products' speeds stand beside all others'."""
-    timings = {}
-    for worker in workers:
-        job, count = worker.job, channels.get(worker.job, 1)
-        flop, size = job_flop(job, count, shape), (shape[0], count, *shape[1:])
-        timings[job] = Timing(job, size, flop, worker.base_mb, worker.resident_mb)
-    for turn in range(rounds):
+    def time(self, jobs: Sequence[Job], shape: Shape) -> list[Timing]:
+        """Time jobs at a shape.
+
+        All are open at once, each in its own process, as far as memory allows. Those that do not
+        fit follow as another group, beside the same matrix products.
+        """
+        timings: list[Timing] = []
+        waiting = [job for job in jobs if job not in self.refused]
+        while waiting:
+            with ExitStack() as stack:
+                workers = self._open_group(waiting, shape, stack)
+                timings += self._time_group(workers, shape)
+        return timings
+
+    def _open_group(self, waiting: list[Job], shape: Shape, stack: ExitStack) -> list[Worker]:
+        """Open the matrix products, then jobs from the front of ``waiting`` while they fit."""
+        workers: list[Worker] = []
+        products = [product for product in PRODUCTS if product not in self.refused]
+        largest = 0.0
+        while products or waiting:
+            # The first job always; then as long as there is room for the largest twice over.
+            first = all(worker.job in PRODUCTS for worker in workers)
+            if not products and not first and _free_mb() < 2 * largest:
+                break
+            job = (products or waiting).pop(0)
+            self._show(job, shape, 1)
+            try:
+                worker = Worker(job, self.channels.get(job, 1), shape, self.threads)
+            except EngineError as error:
+                self.refused[job] = str(error), None if job in PRODUCTS else shape
+                self._show(job, shape, self.rounds)
+                continue
+            workers.append(stack.enter_context(worker))
+            largest = max(largest, worker.resident_mb)
+        return workers
+
+    def _time_group(self, workers: list[Worker], shape: Shape) -> list[Timing]:
+        timings = {worker.job: self._timing(worker, shape) for worker in workers}
+        for turn in range(self.rounds):
+            for worker in workers:
+                self._show(worker.job, shape, 1)
+                self._take_turn(worker, shape, turn, timings[worker.job])
         for worker in workers:
-            job = worker.job
-            show(_title(job, shape), job.kind != "product")
-            if job in refused or turn >= max(FEWEST_ROUNDS, JOB_SECONDS // worker.estimate):
-                continue
-            try:
-                seconds = worker.time(max(1, round(TURN_SECONDS / worker.estimate)))
-            except EngineError as error:
-                refused[job] = str(error), shape
-                continue
-            timings[job].seconds.append(seconds)
-            timings[job].resident_mb = worker.resident_mb
-    for worker in workers:
+            self._judge(worker, shape)
+        done = [timing for job, timing in timings.items() if job not in self.refused]
+        peaks = {t.job.precision: t.gflops for t in done if t.job.kind == "product"}
+        for timing in done:
+            timing.peaks = peaks
+        return done
+
+    def _timing(self, worker: Worker, shape: Shape) -> Timing:
+        count, height, width = shape
+        channels = self.channels.get(worker.job, 1)
+        flop = job_flop(worker.job, channels, shape)
+        size = (count, channels, height, width)
+        return Timing(worker.job, size, flop, worker.base_mb, worker.resident_mb)
+
+    def _take_turn(self, worker: Worker, shape: Shape, turn: int, timing: Timing) -> None:
+        too_slow = turn >= max(FEWEST_ROUNDS, JOB_SECONDS // worker.estimate)
+        if worker.job in self.refused or too_slow:
+            return
+        try:
+            seconds = worker.time(max(1, round(TURN_SECONDS / worker.estimate)))
+        except EngineError as error:
+            self.refused[worker.job] = str(error), shape
+            return
+        timing.seconds.append(seconds)
+        timing.resident_mb = worker.resident_mb
+
+    def _judge(self, worker: Worker, shape: Shape) -> None:
         job = worker.job
-        if job.kind == "purifier" and job not in refused and job not in qualities:
-            try:
-                qualities[job] = worker.quality()
-            except EngineError as error:
-                refused[job] = str(error), shape
-    done = [timing for job, timing in timings.items() if job not in refused]
-    peaks: dict[str | None, list[float]] = {
-        timing.job.precision: [timing.flop / s / 1e9 for s in timing.seconds]
-        for timing in done
-        if timing.job.kind == "product" and timing.flop is not None
-    }
-    for timing in done:
-        timing.peaks = peaks
-    return done
+        if job.kind != "purifier" or job in self.refused or job in self.qualities:
+            return
+        try:
+            self.qualities[job] = worker.quality()
+        except EngineError as error:
+            self.refused[job] = str(error), shape
 
-
-def _title(job: Job, shape: Shape) -> str:
-    count, height, width = shape
-    what = " ".join(part for part in (job.name, job.engine, job.precision) if part)
-    return what if job.kind == "product" else f"{what}, {count} of {height}x{width}"
+    def _show(self, job: Job, shape: Shape, turns: int) -> None:
+        """Report progress; matrix products come with every group, and do not count."""
+        count, height, width = shape
+        what = " ".join(part for part in (job.name, job.engine, job.precision) if part)
+        if job.kind == "product":
+            self.show(what, 0)
+        else:
+            self.show(f"{what}, {count} of {height}x{width}", turns)
 
 
 def _free_mb() -> float:
-    """Return the memory that is there for more processes; unlimited where nobody says."""
+    """Return the memory that is free for more processes, in MB; infinite where it is unknown."""
     try:
         text = Path("/proc/meminfo").read_text()
         return int(text.partition("MemAvailable:")[2].split()[0]) * 1024 / 1e6

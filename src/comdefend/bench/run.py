@@ -3,10 +3,9 @@
 import statistics
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 
 from comdefend.bench.figures import FIGURES
@@ -19,17 +18,18 @@ from comdefend.bench.jobs import (
     TRANSFORMS,
     Job,
     Shape,
+    check_arguments,
     purifier_jobs,
 )
-from comdefend.bench.ratios import fastest, ratios
-from comdefend.bench.rounds import Refused, Timing, run_rounds
+from comdefend.bench.messages import Quality
+from comdefend.bench.ratios import ratios
+from comdefend.bench.record import LeftOut, Peak, Record, Row, fastest
+from comdefend.bench.rounds import Rounds, Timing
 from comdefend.bench.tables import markdown_table
 from comdefend.common.atomic import atomic_write, make_folder
-from comdefend.common.extras import require
-from comdefend.common.processor import description
-from comdefend.common.provenance import commit
-from comdefend.errors import InputError
-from comdefend.evaluation import record as records
+from comdefend.common.extras import require_extra
+from comdefend.common.json_files import save_json
+from comdefend.common.processor import this_machine
 from comdefend.weights import zoo
 
 Progress = Callable[[str, int, int], None]
@@ -43,7 +43,7 @@ def run_bench(
     rounds: int = 7,
     threads: int | None = None,
     progress: Progress = lambda label, done, total: None,
-) -> dict[str, Any]:
+) -> Record:
     """Time purifiers by every engine, and beside them what a user would take instead.
 
     Nothing is written before everything is measured.
@@ -56,22 +56,14 @@ def run_bench(
         threads: How many compute; by default as many as torch uses.
         progress: Called before every turn.
 
-    Returns:
-        The record.
-
     Raises:
         InputError: Unknown weights, an output that is a file, or no round or thread.
-        ExtraMissingError: matplotlib or scikit-image is not installed.
+        ExtraMissingError: A package of the extra ``evaluate`` is not installed.
         OutputError: The folder cannot be written to.
         DataMissingError, WeightsError: As for `comdefend.load`.
     """
-    for name, value in (("rounds", rounds), ("threads", 1 if threads is None else threads)):
-        if value < 1:
-            raise InputError(f"{name} must be at least 1, not {value}")
-    if output.exists() and not output.is_dir():
-        raise InputError(f"{output}: a file; the output is a folder")
-    for module in ("matplotlib", "skimage"):
-        require(module, "evaluate")
+    check_arguments(output, rounds, threads)
+    require_extra("evaluate")
     channels = _channels(weights)
     new = not output.exists()
     make_folder(output)
@@ -83,133 +75,126 @@ def run_bench(
         for name, draw in FIGURES.items():
             atomic_write(output / f"{name}.svg", draw(record).encode())
         atomic_write(output / "bench.md", markdown_table(record).encode())
-        records.save_record(record, output / "bench.json")
+        save_json(record, output / "bench.json")
     finally:
         if new:
-            # A run that was stopped leaves nothing; a folder with something in it remains.
+            # A run that was stopped leaves no empty folder behind.
             with suppress(OSError):
                 output.rmdir()
     return record
 
 
 def _channels(weights: Sequence[str]) -> dict[str, int]:
-    """Return the channels of each purifier's images; that they open is checked by the way."""
-    found = {name: zoo.load(name).config.channels for name in weights or zoo.weights()}
-    return found if weights else {name: c for name, c in found.items() if c == 3}
+    """Return the channels of each purifier's images."""
+    channels = {name: zoo.load(name).config.channels for name in weights or zoo.weights()}
+    return channels if weights else {name: c for name, c in channels.items() if c == 3}
 
 
 def _measure(
     weights: dict[str, int], shapes: list[Shape], rounds: int, threads: int, progress: Progress
-) -> dict[str, Any]:
+) -> Record:
     most = max(weights.values())
     jobs = [*purifier_jobs(list(weights)), *TRANSFORMS]
     channels = {job: weights.get(job.name, most) for job in jobs} | dict.fromkeys(CLASSIFIERS, 3)
-    refused: Refused = {}
-    qualities: dict[Job, dict[str, Any]] = {}
-    timings: list[Timing] = []
     plan = [
         (shape, [*jobs, *CLASSIFIERS] if shape == PHOTO and most == 3 else jobs)
         for shape in shapes or SHAPES
     ]
-    done, total = 0, sum(len(listed) for _, listed in plan) * (1 + rounds)
+    done, total = 0, sum(len(jobs) for _, jobs in plan) * (1 + rounds)
 
     def show(label: str, turns: int) -> None:
         nonlocal done
         progress(label, done, max(done, total))
         done += turns
 
-    def run(shape: Shape, listed: Sequence[Job]) -> list[Timing]:
-        nonlocal done
-        done += sum(job in refused for job in listed) * (1 + rounds)
-        return run_rounds(listed, channels, shape, rounds, threads, refused, qualities, show)
+    session = Rounds(channels, rounds, threads, show)
 
-    for shape, listed in plan:
-        timings += run(shape, listed)
-    rows = [_row(timing, threads, qualities) for timing in timings if timing.job.kind != "product"]
-    sweep: list[dict[str, Any]] = []
+    def run(jobs: Sequence[Job], shape: Shape) -> list[Timing]:
+        show("", sum(job in session.refused for job in jobs) * (1 + rounds))
+        return session.time(jobs, shape)
+
+    timings = [timing for shape, jobs in plan for timing in run(jobs, shape)]
+    rows = _rows(timings, session)
+    swept: list[Timing] = []
     if not shapes:
-        chosen = {
-            (row["weights"], *choice)
-            for name in weights
-            if (row := fastest(rows, name, PHOTO))
-            for choice in (BASELINE, (row["engine"], row["precision"]))
-        }
-        swept = [job for job in jobs if (job.name, job.engine, job.precision) in chosen]
-        total = done + len(SWEEP) * len(swept) * (1 + rounds)
-        for shape in SWEEP:
-            timings += (found := run(shape, swept))
-            sweep += [_row(t, threads, qualities) for t in found if t.job.kind != "product"]
+        chosen = _swept(jobs, rows)
+        total = done + len(SWEEP) * len(chosen) * (1 + rounds)
+        swept = [timing for shape in SWEEP for timing in run(chosen, shape)]
     progress("", total, total)
-    return {
-        "commit": commit(),
-        "versions": records.versions() | _engine_versions(),
-        **description(),
-        "threads": threads,
-        "rounds": rounds,
-        "torch_mb": round(statistics.median(timing.base_mb for timing in timings)),
-        "peaks": _peaks(timings),
-        "rows": rows,
-        "sweep": sweep,
-        "ratios": ratios(rows),
-        "left_out": [
-            {
-                "weights": job.name,
-                "engine": job.engine,
-                "precision": job.precision,
-                "shape": [shape[0], channels.get(job), *shape[1:]] if shape else None,
-                "reason": reason,
-            }
-            for job, (reason, shape) in refused.items()
-        ],
-    }
-
-
-def _row(timing: Timing, threads: int, qualities: dict[Job, dict[str, Any]]) -> dict[str, Any]:
-    job, seconds = timing.job, timing.seconds
-    low, middle, high = (
-        statistics.quantiles(seconds * 2, n=4)
-        if len(seconds) == 1
-        else (statistics.quantiles(seconds, n=4, method="inclusive"))
+    timings += swept
+    return Record(
+        **this_machine("openvino", "onnxruntime", "scikit-image"),
+        threads=threads,
+        rounds=rounds,
+        torch_mb=round(statistics.median(timing.base_mb for timing in timings)),
+        peaks=_peaks(timings),
+        rows=rows,
+        sweep=_rows(swept, session),
+        ratios=tuple(ratios(rows)),
+        left_out=_left_out(session),
     )
-    speeds = [timing.flop / s / 1e9 for s in seconds] if timing.flop is not None else []
+
+
+def _swept(jobs: Sequence[Job], rows: Sequence[Row]) -> list[Job]:
+    """Return the purifiers' jobs for the figures: the baseline, and each purifier's fastest."""
+    chosen = set()
+    for job in jobs:
+        if best := fastest(rows, kind="purifier", weights=job.name, size=PHOTO):
+            chosen |= {(job.name, *BASELINE), (job.name, best.engine, best.precision)}
+    return [job for job in jobs if (job.name, job.engine, job.precision) in chosen]
+
+
+def _rows(timings: Sequence[Timing], session: Rounds) -> tuple[Row, ...]:
+    return tuple(
+        _row(timing, session.threads, session.qualities.get(timing.job))
+        for timing in timings
+        if timing.job.kind != "product"
+    )
+
+
+def _row(timing: Timing, threads: int, quality: Quality | None) -> Row:
+    job, seconds, speeds = timing.job, timing.seconds, timing.gflops
+    low, middle, high = np.quantile(seconds, (0.25, 0.5, 0.75)).tolist()
     # Round by round: a busy moment slows both. Slow jobs sit out the last rounds.
     shares = [a / b for a, b in zip(speeds, timing.peaks.get(job.precision, []), strict=False)]
-    none = dict.fromkeys(("psnr_to_float32", "flipped_bits", "psnr_to_images"))
-    return {
-        "kind": job.kind,
-        "weights": job.name,
-        "engine": job.engine,
-        "precision": job.precision,
-        "shape": list(timing.shape),
-        "threads": threads,
-        "seconds": middle,
-        "seconds_quartiles": [low, high],
-        "seconds_rounds": seconds,
-        "images_per_second": timing.shape[0] / middle,
-        "gflop": None if timing.flop is None else timing.flop / 1e9,
-        "gflops": statistics.median(speeds) if speeds else None,
-        "share_of_peak": statistics.median(shares) if shares else None,
-        "resident_mb": round(timing.resident_mb),
-        **qualities.get(job, none),
-    }
+    return Row(
+        kind=job.kind,
+        weights=job.name,
+        engine=job.engine,
+        precision=job.precision,
+        shape=timing.shape,
+        threads=threads,
+        seconds=middle,
+        seconds_quartiles=(low, high),
+        seconds_rounds=tuple(seconds),
+        images_per_second=timing.shape[0] / middle,
+        gflop=None if timing.flop is None else timing.flop / 1e9,
+        gflops=statistics.median(speeds) if speeds else None,
+        share_of_peak=statistics.median(shares) if shares else None,
+        resident_mb=round(timing.resident_mb),
+        psnr_to_float32=quality.psnr_to_float32 if quality else None,
+        flipped_bits=quality.flipped_bits if quality else None,
+        psnr_to_images=quality.psnr_to_images if quality else None,
+    )
 
 
-def _peaks(timings: list[Timing]) -> list[dict[str, Any]]:
+def _peaks(timings: Sequence[Timing]) -> tuple[Peak, ...]:
     """Return the speed of a matrix product in each precision, over all rounds of all shapes."""
-    found: dict[str, list[float]] = {}
+    speeds: dict[str, list[float]] = {}
     for timing in timings:
-        if timing.job.kind == "product" and timing.flop is not None:
-            speeds = found.setdefault(str(timing.job.precision), [])
-            speeds += [timing.flop / s / 1e9 for s in timing.seconds]
-    return [
-        {"precision": precision, "gflops": statistics.median(speeds)}
-        for precision, speeds in found.items()
-    ]
+        if timing.job.kind == "product":
+            speeds.setdefault(str(timing.job.precision), []).extend(timing.gflops)
+    return tuple(Peak(precision, statistics.median(all_)) for precision, all_ in speeds.items())
 
 
-def _engine_versions() -> dict[str, str]:
-    found = {}
-    for name in ("openvino", "onnxruntime", "scikit-image"):
-        with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+def _left_out(session: Rounds) -> tuple[LeftOut, ...]:
+    return tuple(
+        LeftOut(
+            weights=job.name,
+            engine=job.engine,
+            precision=job.precision,
+            shape=shape and (shape[0], session.channels[job], *shape[1:]),
+            reason=reason,
+        )
+        for job, (reason, shape) in session.refused.items()
+    )

@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever finds half of one."""
+"""Writing files atomically: readers see all of a file or none of it."""
 
 import os
 import secrets
@@ -11,7 +11,7 @@ from comdefend.errors import OutputError
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it, that files can be written to.
+    """Make a folder and its parents, and check that it can be written to.
 
     Raises:
         OutputError: It cannot be made or written to.
@@ -25,7 +25,7 @@ def make_folder(path: Path) -> None:
 
 
 def atomic_write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, and make its folder where needed.
+    """Write a file atomically; its folder is made where needed.
 
     Raises:
         OutputError: The folder or the file cannot be written.
@@ -36,10 +36,10 @@ def atomic_write(path: Path, data: bytes) -> None:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that appears whole or not at all, and make its folder where needed.
+    """Open a file that appears only once it is complete; its folder is made where needed.
 
-    The bytes go to a temporary file in the same folder and to the disk; the file then takes the
-    place of ``path``. Where the block raises, nothing remains.
+    The bytes go to a temporary file in the same folder, which is synced to disk and then renamed to
+    ``path``. Where the block raises, nothing remains.
 
     Raises:
         OutputError: The folder or the file cannot be written.
@@ -53,7 +53,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        # Only the system numbers its errors; others of the block are not the disk's.
+        # Errors without a number were raised by the block, not by the file system.
         if error.errno is None:
             raise
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error

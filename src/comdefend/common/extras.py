@@ -1,4 +1,4 @@
-"""Optional parts of the package, imported when asked for."""
+"""Optional dependencies, imported when they are needed."""
 
 import importlib
 import importlib.util
@@ -32,10 +32,10 @@ _EXTRAS = {
 
 
 def require_extra(extra: str) -> None:
-    """Check that an extra is installed, before work begins that would end without it.
+    """Check that an extra is installed, before work begins that would fail without it.
 
     Raises:
-        ExtraMissingError: One of its modules is missing; the message holds the command.
+        ExtraMissingError: One of its modules is missing; the message says how to install it.
     """
     for module in _EXTRAS[extra]:
         if importlib.util.find_spec(module) is None:
@@ -43,7 +43,7 @@ def require_extra(extra: str) -> None:
 
 
 def require(module: str, extra: str) -> Any:
-    """Import ``module``, or say which extra holds it.
+    """Import ``module``, or say which extra provides it.
 
     Raises:
         ExtraMissingError: The module is not installed.

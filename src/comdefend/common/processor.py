@@ -2,14 +2,17 @@
 
 from typing import Any
 
+import msgspec
 import torch
+
+from comdefend.common import provenance
 
 
 def native_bf16(device: torch.device | str | None = None) -> bool:
-    """Whether a device computes in bfloat16 and not by emulation.
+    """Whether a device computes in bfloat16 natively, without emulation.
 
     Args:
-        device: By default the GPU, or without one the processor.
+        device: By default the GPU, or the processor where there is none.
     """
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -25,12 +28,38 @@ def native_int8() -> bool:
     return any(flags.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8", "dotprod"))
 
 
-def description() -> dict[str, Any]:
-    """Return what figures of speed depend on: architecture, vectors and flags of the processor."""
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """What figures of speed depend on; records of them begin with it.
+
+    Attributes:
+        commit: Of the source tree; None where it was installed without one.
+        versions: Package -> version.
+        device: ``cpu``.
+        architecture: Such as ``x86_64``.
+        vectors: Instruction set that torch computes with, such as ``AVX512``.
+        flags: Capabilities of the processor, as torch names them.
+    """
+
+    commit: str | None
+    versions: dict[str, str]
+    device: str
+    architecture: str
+    vectors: str
+    flags: tuple[str, ...]
+
+
+def this_machine(*packages: str) -> dict[str, Any]:
+    """Return the fields of `Machine` for the machine and the source tree that run.
+
+    Args:
+        packages: Further packages that figures depend on, for `provenance.versions`.
+    """
     capabilities = torch.cpu.get_capabilities()
     return {
+        "commit": provenance.commit(),
+        "versions": provenance.versions(*packages),
         "device": "cpu",
         "architecture": capabilities["architecture"],
         "vectors": torch.backends.cpu.get_cpu_capability(),
-        "flags": sorted(name for name, has in capabilities.items() if has is True),
+        "flags": tuple(sorted(name for name, has in capabilities.items() if has is True)),
     }

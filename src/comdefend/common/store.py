@@ -1,4 +1,4 @@
-"""What has been computed already, on disk: work that was stopped goes on from there."""
+"""Finished results on disk, so that work that was stopped can resume."""
 
 import hashlib
 import json
@@ -14,11 +14,10 @@ from comdefend.common.atomic import atomic_write
 
 
 class Store:
-    """Results by what they are results of.
+    """Results, stored under everything that they depend on.
 
-    A key holds what a result depends on: fingerprints of data and weights, attack, bound, steps,
-    seed. Another experiment in the same folder, or other weights under the same name, therefore
-    finds nothing that is not its own.
+    A key holds fingerprints of data and weights, attack, bound, steps and seed. So another
+    experiment in the same folder, or other weights of the same name, cannot pick up wrong results.
 
     Args:
         folder: Where the files go; made when first needed.
@@ -29,25 +28,25 @@ class Store:
         self.folder, self.common = folder, common
 
     def result(self, key: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Return the JSON result of a key, computed where it is not there yet."""
+        """Return the JSON result of a key, computed if it is not stored yet."""
         path = self._path(key, ".json")
         try:
             return dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, RecursionError):
-            # Missing or damaged: the same to whoever needs it.
-            found = compute()
-        atomic_write(path, json.dumps(found).encode())
-        return found
+            # Missing or damaged: compute it (again).
+            result = compute()
+        atomic_write(path, json.dumps(result).encode())
+        return result
 
     def tensor(self, key: dict[str, Any], compute: Callable[[], Tensor]) -> Tensor:
-        """Return the tensor of a key, computed where it is not there yet."""
+        """Return the tensor of a key, computed if it is not stored yet."""
         path = self._path(key, ".safetensors")
         try:
             return load(path.read_bytes())["tensor"]
         except (OSError, SafetensorError, KeyError):
-            found = compute().contiguous()
-        atomic_write(path, save({"tensor": found}))
-        return found
+            tensor = compute().contiguous()
+        atomic_write(path, save({"tensor": tensor}))
+        return tensor
 
     def _path(self, key: dict[str, Any], suffix: str) -> Path:
         text = json.dumps({**self.common, **key}, sort_keys=True)

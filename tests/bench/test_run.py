@@ -1,0 +1,66 @@
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from comdefend.bench import flops
+from comdefend.bench.record import Record, select
+from comdefend.bench.tables import markdown_table
+from comdefend.common.json_files import load_json
+from comdefend.weights import zoo
+
+BENCH = [sys.executable, "-m", "comdefend", "bench"]
+FILES = {"bench.json", "bench.md", "bench-area.svg", "bench-batch.svg"}
+
+
+@pytest.mark.slow
+def test_a_run_by_command_line(tiny, tmp_path):
+    out = subprocess.run(
+        [*BENCH, "-w", tiny, "--shape", "2x8x8", "--rounds", "2", "--threads", "1", "-o", "out"],
+        capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "COLUMNS": "200"},
+    )  # fmt: skip
+    assert out.returncode == 0, out.stderr
+    assert "non-local means" in out.stdout
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+    record = load_json(Record, tmp_path / "out/bench.json")
+    assert (tmp_path / "out/bench.md").read_text() == markdown_table(record)
+    assert select(record.rows, weights=tiny, engine="torch", precision="float32")
+    assert {row.weights for row in record.rows} > {"jpeg:75", "median:3", "tv:0.1", "nl-means"}
+    for row in record.rows:
+        assert row.shape == (2, 3, 8, 8)
+        assert len(row.seconds_rounds) == 2
+        assert row.images_per_second == pytest.approx(2 / row.seconds)
+        assert row.resident_mb > 100
+    for row in select(record.rows, kind="purifier"):
+        assert row.flipped_bits < 0.05
+        assert row.gflop == flops.purifier_flop(zoo.load(tiny).config, 2, 8, 8) / 1e9
+        assert row.share_of_peak is None or row.share_of_peak > 0
+    assert "float32" in {peak.precision for peak in record.peaks}
+    assert all(left_out.reason for left_out in record.left_out)
+
+
+def test_a_run_that_is_stopped_leaves_nothing(tiny, tmp_path):
+    command = [*BENCH, "-w", tiny, "--shape", "2x8x8", "-o", "out"]
+    # Shells start background processes with Ctrl-C ignored.
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    run = subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heed
+    )
+    for _ in range(2):
+        run.stderr.readline()
+    children = psutil.Process(run.pid).children(recursive=True)
+    assert children
+    run.send_signal(signal.SIGINT)
+    try:
+        _, stderr = run.communicate(timeout=60)
+    finally:
+        run.kill()
+    assert run.returncode == 130
+    assert "Traceback" not in stderr
+    assert not (tmp_path / "out").exists()
+    # Where nobody collects orphans, the dead remain as zombies.
+    alive = psutil.wait_procs(children, timeout=10)[1]
+    assert not [child for child in alive if child.status() != psutil.STATUS_ZOMBIE]
