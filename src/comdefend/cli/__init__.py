@@ -14,18 +14,19 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="""A learned compression shield for image classifiers, and an honest measure of its worth.
 
-ComDefend (Jia et al., CVPR 2019) squeezes an image through a binary code of a few bits a pixel and
-rebuilds it. Perturbations that do not fit into the code are gone before a classifier sees them.
-An attacker who knows of the shield can still get through: see what **comdefend demo**
+ComDefend (Jia et al., CVPR 2019) compresses an image to a binary code of a few bits per pixel and
+rebuilds it. Perturbations that do not fit into the code are gone before the classifier sees them.
+An attacker who knows about the shield can still get through: look at what **comdefend demo**
 prints under "adaptive" before you rely on it.
 
 Start with **comdefend demo**, then **comdefend purify photos/ clean/**.
-Every command explains itself with **--help**.
+Every command explains itself with **--help** or **-h**.
 
-Exit codes: 0 done, 1 the job failed (or failed for some files), 2 bad use.""",
-    epilog="Data sets are looked for in the folder that COMDEFEND_DATA names.",
+Exit codes: 0 done; 1 the job failed, or failed for some files; 2 wrong usage.""",
+    epilog="Data sets are read from the folder that COMDEFEND_DATA names.",
 )
 
 
@@ -44,21 +45,14 @@ def _common(
     pass
 
 
-demo.register(app)
-purify.register(app)
-export.register(app)
-train.register(app)
-train_classifier.register(app)
-evaluate.register(app)
-reproduce.register(app)
-bench.register(app)
-
+for _command in (demo, purify, export, train, train_classifier, evaluate, reproduce, bench):
+    _command.register(app)
 
 _STOPPED = 130
 
 
 def main() -> None:
-    """Run the command line; errors that users can cause end in one line on standard error."""
+    """Run the command line; errors that users can cause are one line on standard error."""
     try:
         app()
     except ComdefendError as error:
@@ -67,10 +61,8 @@ def main() -> None:
         )
         sys.exit(error.exit_code)
     except SystemExit as ending:
-        # Typer has turned Ctrl-C into this exit code by now.
+        # Typer turns Ctrl-C into this exit code.
         if ending.code == _STOPPED:
-            note = (
-                "stopped; train, purify, evaluate and reproduce go on from here when called again"
-            )
+            note = "stopped; train, purify, evaluate and reproduce resume when called again"
             print(note, file=sys.stderr)
         raise

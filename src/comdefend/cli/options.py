@@ -1,7 +1,9 @@
-"""What several commands share."""
+"""Options and output that several commands share."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from comdefend.errors import InputError
 
 
 def open_device(name: str) -> str:
@@ -10,25 +12,26 @@ def open_device(name: str) -> str:
     Raises:
         InputError: An unknown device, or a GPU that is not there.
     """
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"unknown device '{name}'; use auto, cpu or cuda")
+    if name == "cpu":
+        return name
+    # Only now, since it takes seconds to import.
     import torch
 
-    from comdefend.errors import InputError
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
+    if torch.cuda.is_available():
+        return "cuda"
+    if name == "cuda":
         raise InputError("device 'cuda': no GPU that torch can use; take --device cpu")
-    if name not in ("cpu", "cuda"):
-        raise InputError(f"unknown device '{name}'; use auto, cpu or cuda")
-    return name
+    return "cpu"
 
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """Show progress on standard error: a bar on a terminal, else a line each time.
+    """Show progress on standard error: a bar on a terminal, otherwise one line per step.
 
-    Gives a function of what is being done, the steps that are over, and all steps; without steps,
-    a line stands alone.
+    Yields a function that takes what is being done, the steps that are over, and all steps. With 0
+    steps in all, it prints a line of its own.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -44,7 +47,7 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
     task = bar.add_task("")
 
     def show(label: str, done: int, total: int) -> None:
-        # What is trained first has a bar of its own.
+        # Training, which may come first, has its own bar.
         if total and console.is_terminal:
             bar.start()
             bar.update(task, description=label, completed=done, total=total)

@@ -1,0 +1,70 @@
+from PIL import Image
+
+from comdefend.data.shipped import fashion_images
+
+
+def test_purify_reports_and_skips(cli, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    Image.effect_noise((8, 8), 50).convert("RGB").save(folder / "good.png")
+    (folder / "bad.jpg").write_bytes(b"nonsense")
+    Image.new("1", (20_000, 10_000)).save(folder / "bomb.png")
+    first = cli("purify", folder, tmp_path / "out")
+    assert first.code == 1
+    assert first.stdout.strip() == "1 purified, 2 failed"
+    bad, bomb = first.stderr.strip().splitlines()
+    assert bad.startswith(f"failed: {folder / 'bad.jpg'}: is not an image")
+    assert bomb == (
+        f"failed: {folder / 'bomb.png'}: has too many pixels, and may be a decompression bomb"
+    )
+    (folder / "bad.jpg").unlink()
+    (folder / "bomb.png").unlink()
+    second = cli("purify", folder, tmp_path / "out")
+    assert second.code == 0
+    assert second.stdout.strip() == "0 purified, 1 already there (--overwrite redoes them)"
+    lossy = cli("purify", folder, tmp_path / "lossy", "--format", "jpeg")
+    assert lossy.code == 0
+    assert lossy.stderr.count("lossy") == 1
+
+
+def test_evaluate_measures_and_resumes(cli, tmp_path):
+    images, labels = fashion_images()
+    for label in range(10):
+        folder = tmp_path / "images" / str(label)
+        folder.mkdir(parents=True)
+        Image.fromarray(images[labels == label][0, 0].numpy()).save(folder / "0.png")
+    arguments = [
+        "evaluate", "fashion-mnist-small", "--data", f"folder:{tmp_path / 'images'}",
+        "--defense", "bits:3", "--attack", "fgsm", "--eps", "8", "--images", "10",
+        "--adaptive-steps", "3", "--output", tmp_path / "out",
+    ]  # fmt: skip
+    first = cli(*arguments, COLUMNS="160")
+    assert first.code == 0, first.stderr
+    assert "bits:3" in first.stdout
+    assert "oblivious / adaptive" in first.stdout
+    assert first.stdout.strip().endswith("report.html")
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"record.json", "table.md", "report.html"} < files
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "cells").iterdir()}
+    assert cli(*arguments).code == 0
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "cells").iterdir()}
+
+
+def test_every_chosen_attack_is_made_adaptively(tmp_path, monkeypatch):
+    from comdefend.cli import evaluate
+
+    planned = []
+    monkeypatch.setattr(evaluate, "run_and_show", lambda plan, *rest: planned.append(plan))
+    chosen = ["fgsm", "pgd:40", "cw:3", "deepfool", "autoattack", "square"]
+    evaluate.evaluate("fashion-mnist-small", "mnist", tmp_path, attack=chosen, eps=[8])
+    (plan,) = planned
+    found = [(made.attack, made.eps, made.steps) for made in plan.adaptive]
+    assert found == [
+        ("pgd", (8,), 20), ("cw", (), 3), ("deepfool", (), None), ("autoattack", (8,), None)
+    ]  # fmt: skip
+
+
+def test_reproduce_lists_the_experiments(cli):
+    out = cli("reproduce")
+    assert out.code == 0
+    assert "cifar10 --profile small: CIFAR-10" in out.stdout
