@@ -1,64 +1,60 @@
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from comdefend.evaluation.experiment import load_experiment
+from comdefend.nn.classifier import ClassifierConfig, SmallClassifier
+from tools.docs.markdown import rewrap
+from tools.docs.pages import pages, reports, stale
+from tools.docs.tables.comparisons import holm
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-import ladder_figure  # noqa: E402
-import noise_figure  # noqa: E402
-import update_docs  # noqa: E402
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 
 
-@pytest.mark.parametrize("document", update_docs.DOCUMENTS)
-def test_tables_are_those_of_the_records(document):
-    text = (ROOT / document).read_text()
-    assert "<!-- table:" in text
-    assert text == update_docs.filled(text), "run: python tools/update_docs.py"
+def test_documents_are_fresh():
+    assert stale() == [], "run: python -m tools.docs"
+
+
+def test_reports_hold_no_images_of_other_peoples_data():
+    assert reports()
+    assert not any("data:image" in report for report in reports().values())
+
+
+def test_no_two_paragraphs_of_a_page_say_the_same():
+    for path, text in pages().items():
+        prose = [p for p in text.split("\n\n") if len(p) > 120 and not p.startswith(("|", "```"))]
+        assert len(prose) == len(set(prose)), path
+
+
+def test_rewrapping_moves_words_and_nothing_else():
+    text = (
+        "# A title that is longer than the width\n\nSome prose that\nis put `in a place` anew.\n"
+        "- an item that takes two lines\n- another\n\n| a table | that | stays |\n"
+        "```\ncode   stays as it is, however long\n```\n"
+    )
+    wrapped = rewrap(text, 24)
+    assert wrapped.split() == text.split()
+    assert "`in a place`" in wrapped
+    assert "code   stays as it is, however long\n" in wrapped
+    assert "\n  takes two lines\n- another\n" in wrapped
 
 
 def test_holm_keeps_as_many_small_p_values_as_their_number_allows():
     # 0.01 <= 0.05 / 3, 0.02 <= 0.05 / 2, and 0.06 is beyond 0.05.
-    assert update_docs._holm([0.06, 0.01, 0.02]) == 0.02
-    assert update_docs._holm([0.03, 0.03]) < 0
+    assert holm([0.06, 0.01, 0.02]) == 0.02
+    assert holm([0.03, 0.03]) < 0
 
 
-@pytest.mark.parametrize("name", update_docs.REPORTS)
-def test_reports_are_those_of_the_records(name):
-    report = (ROOT / f"docs/reports/{name}.html").read_text()
-    assert report == update_docs.report_of(name), "run: python tools/update_docs.py"
-    # Images of other people's data stay out.
-    assert "data:image" not in report
-
-
-def test_the_benchmarks_figures_are_those_of_the_record():
-    for path, text in update_docs.figures().items():
-        assert path.read_text() == text, "run: python tools/update_docs.py"
-
-
-@pytest.mark.parametrize(
-    ("tool", "record", "figure"),
-    [
-        (noise_figure, noise_figure.RECORD, noise_figure.FIGURE),
-        *((ladder_figure, *pair) for pair in ladder_figure.FIGURES.items()),
-    ],
-    ids=lambda value: getattr(value, "stem", ""),
-)
-def test_figures_are_those_of_the_records(tool, record, figure):
-    drawn = tool.draw(json.loads(record.read_text()))
-    assert figure.read_text() == drawn, f"run: python tools/{tool.__name__}.py"
-
-
-def _said(recorded, shipped):
-    """Whether what was recorded is what ships, but for fields that came later."""
+def _as_shipped(recorded, shipped):
+    """Whether what was recorded is what ships, apart from fields that came later."""
     if isinstance(recorded, dict) and isinstance(shipped, dict):
-        return all(key in shipped and _said(value, shipped[key]) for key, value in recorded.items())
+        return all(k in shipped and _as_shipped(v, shipped[k]) for k, v in recorded.items())
     if isinstance(recorded, list) and isinstance(shipped, list):
-        return len(recorded) == len(shipped) and all(map(_said, recorded, shipped))
+        return len(recorded) == len(shipped) and all(map(_as_shipped, recorded, shipped))
     return recorded == shipped
 
 
@@ -68,21 +64,28 @@ def _said(recorded, shipped):
 def test_records_are_of_the_experiments_that_ship(record):
     recorded = json.loads(record.read_text())["experiment"]
     shipped = load_experiment(record.stem.removesuffix("-small"), "small").to_dict()
-    assert _said(recorded, json.loads(json.dumps(shipped)))
+    assert _as_shipped(recorded, json.loads(json.dumps(shipped)))
 
 
-@pytest.mark.parametrize("document", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], ids=str)
+def _anchors(document):
+    """The places that a link can name, as GitHub and others make them of headings."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
+    words = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.replace(" ", "-") for heading in words}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_lead_somewhere(document):
-    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
-        if not target.startswith("http"):
-            assert (document.parent / target).exists(), target
+    for target in re.findall(r"\]\(([^)]+)\)", document.read_text()):
+        if target.startswith("http"):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = document.parent / path if path else document
+        assert linked.exists(), target
+        assert not anchor or anchor in _anchors(linked), target
 
 
 def test_the_readme_snippet_runs():
-    import torch
-
-    from comdefend.nn.classifier import ClassifierConfig, SmallClassifier
-
     snippet = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
     names = {
         "classifier": SmallClassifier(ClassifierConfig(classes=10)).eval(),

@@ -1,0 +1,102 @@
+"""Single figures of evaluations, as prose quotes them."""
+
+from typing import Any
+
+from comdefend.evaluation.record import ANY, Record, Row
+from comdefend.evaluation.statistics import Comparison, compare, worst_case
+from comdefend.report.summary import percent
+
+
+def share_of(rows: list[Row]) -> float:
+    """Return the accuracy under the worst of these attacks, image by image."""
+    share = worst_case(rows)
+    if share is None:
+        raise LookupError("a document quotes a figure that its record does not have")
+    return share.accuracy
+
+
+def p_value(p: float) -> str:
+    """Return a p-value with its sign: ``= 0.034`` or ``< 0.0001``."""
+    return "< 0.0001" if p < 0.0001 else f"= {p:.2g}" if p < 0.1 else f"= {p:.2f}"
+
+
+def outcome(change: Comparison) -> str:
+    """Return what a comparison image by image came to."""
+    return f"{change.lost} lost, {change.won} won, p {p_value(change.p_value)}"
+
+
+class Figures:
+    """What templates ask an evaluation for; eps in units of 1/255, figures in percent.
+
+    Without the name of an attack, a figure counts for each image the worst of all attacks of that
+    threat model within the bound.
+    """
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+
+    def clean(self, defense: str = "none") -> str:
+        """Accuracy on clean images."""
+        return percent(share_of(self.record.rows(defense=defense, threat="clean")))
+
+    def oblivious(self, defense: str, eps: float | None = 8, attack: str = "bim", **to: Any) -> str:
+        """Accuracy under an attack that does not know about the defence."""
+        return self._share(defense, "oblivious", eps, attack, **to)
+
+    def adaptive(self, defense: str, eps: float | None = 8, attack: Any = ANY, **to: Any) -> str:
+        """Accuracy under attacks through the defence."""
+        return self._share(defense, "adaptive", eps, attack, **to)
+
+    def transfer(self, defense: str, eps: float | None = 8, attack: str = "bim") -> str:
+        """Accuracy under an attack made on the first classifier."""
+        return self._share(defense, "transfer", eps, attack)
+
+    def query(self, defense: str, eps: float | None = 8, attack: str = "square") -> str:
+        """Accuracy under an attack that sees only answers."""
+        return self._share(defense, "query", eps, attack)
+
+    def count(self, defense: str, eps: float = 8, attack: Any = ANY, first: int = 0) -> int:
+        """Number of images left right under adaptive attacks, of all or of the first few."""
+        share = [
+            row.correct[: first or None]
+            for row in self.record.rows(defense=defense, threat="adaptive", attack=attack, eps=eps)
+        ]
+        return sum(set(image) == {"1"} for image in zip(*share, strict=False))
+
+    def corrupted(self, defense: str, corruption: str) -> str:
+        """Accuracy on images changed without an attacker."""
+        found = self.record.defense(defense).corruptions
+        return percent(next(c.accuracy for c in found if c.corruption == corruption))
+
+    def kept(self, defense: str, change: str = "bim", eps: float = 8) -> str:
+        """Share of a perturbation that comes out of the purifier again."""
+        code = self.record.defense(defense).code
+        flips = code.flips if code else ()
+        kept = next(f.kept for f in flips if (f.change, f.eps) == (change, eps))
+        return percent(kept or 0.0)
+
+    def change(
+        self,
+        before: str,
+        after: str,
+        eps: float | None = 8,
+        threat: str = "adaptive",
+        attack: Any = ANY,
+    ) -> str:
+        """Say how two defences compare on the images that both were attacked on."""
+        both = [
+            self.record.rows(defense=defense, threat=threat, attack=attack, eps=eps)
+            for defense in (before, after)
+        ]
+        return outcome(compare(*both))
+
+    @property
+    def images(self) -> int:
+        """Size of the sample."""
+        return self.record.data.images
+
+    def _share(
+        self, defense: str, threat: str, eps: float | None, attack: Any, digits: int = 0
+    ) -> str:
+        rows = self.record.rows(defense=defense, threat=threat, attack=attack, eps=eps)
+        return percent(share_of(rows), digits)

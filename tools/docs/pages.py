@@ -1,0 +1,104 @@
+"""The generated documents: each a template of the same path, filled with figures from records."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jinja2
+
+from tools.docs import markdown
+from tools.docs.figures import Figures
+from tools.docs.records import (
+    ROOT,
+    DefenseCost,
+    Distillation,
+    Engines,
+    Kept,
+    WeightDecay,
+    evaluation,
+    read,
+)
+from tools.docs.tables import bench, comparisons, experiment, rates, robust, speed, training
+
+TEMPLATES = Path(__file__).parent / "templates"
+REPORTS = ("cifar10",)
+"""Records whose HTML report lies among the documents, without example images."""
+
+NOTE = "<!-- Written by `python -m tools.docs` from tools/docs/templates/{path}: edit that. -->\n"
+
+FUNCTIONS: dict[str, Callable[..., object]] = {
+    "ablation": comparisons.ablation,
+    "attack_title": speed.attack_title,
+    "bench_machine": bench.machine,
+    "bench_notes": bench.notes,
+    "bench_ratio": bench.ratio,
+    "bench_short": bench.short,
+    "bench_table": bench.full,
+    "bfloat16": speed.bfloat16,
+    "checks": lambda name: markdown.checks(evaluation(name)),
+    "choosing": rates.choosing,
+    "classifiers": training.classifiers,
+    "code_changes": experiment.code_changes,
+    "cost": training.cost,
+    "decay": training.decay,
+    "defense_cost": lambda: read(DefenseCost, "defense-cost"),
+    "distillation": training.distillation,
+    "distillation_record": lambda: read(Distillation, "distillation"),
+    "decay_record": lambda: read(WeightDecay, "weight-decay"),
+    "engines": speed.engines,
+    "engines_change": speed.largest_change,
+    "engines_record": lambda: read(Engines, "engines"),
+    "figures": lambda name: Figures(evaluation(name)),
+    "kept_record": lambda: read(Kept, "kept"),
+    "kept_share": rates.kept_share,
+    "kept_table": rates.kept,
+    "paired": comparisons.paired,
+    "purifiers": training.purifiers,
+    "rates": rates.rates,
+    "robust": robust.robust,
+    "robust_pairs": robust.robust_pairs,
+    "rounding": experiment.rounding,
+    "sample": lambda name, *attacks: markdown.sample(evaluation(name), attacks),
+    "speed": speed.speed,
+    "summary": experiment.summary,
+}
+"""What templates can call."""
+
+
+def pages() -> dict[str, str]:
+    """Return the Markdown documents by their path below the repository's root."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals.update(FUNCTIONS, reported=REPORTS)
+    paths = sorted(path.relative_to(TEMPLATES).as_posix() for path in TEMPLATES.rglob("*.md"))
+    return {
+        path: NOTE.format(path=path)
+        + markdown.rewrap(environment.get_template(path).render(name=Path(path).stem))
+        for path in paths
+        if not Path(path).name.startswith("_")
+    }
+
+
+def reports() -> dict[str, str]:
+    """Return the HTML reports by their path; without images, which may not be ours to give."""
+    from comdefend.report.html import render_report
+
+    return {f"docs/reports/{name}-small.html": render_report(evaluation(name)) for name in REPORTS}
+
+
+def documents() -> dict[str, str]:
+    """Return every generated document by its path below the repository's root."""
+    return {**pages(), **reports()}
+
+
+def stale() -> list[str]:
+    """Return the paths of documents that are missing or differ from what would be written."""
+    return [
+        path
+        for path, text in documents().items()
+        if not (ROOT / path).is_file() or (ROOT / path).read_text(encoding="utf-8") != text
+    ]
