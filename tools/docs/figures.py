@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from comdefend.evaluation.record import ANY, Record, Row
+from comdefend.evaluation.record import ANY, UNDEFENDED, Record, Row
 from comdefend.evaluation.statistics import Comparison, compare, worst_case
 from comdefend.report.summary import percent
 
@@ -63,6 +63,25 @@ class Figures:
         ]
         return sum(set(image) == {"1"} for image in zip(*share, strict=False))
 
+    def counts(self, eps: float, attack: Any = ANY, first: int = 0) -> str:
+        """The fewest and the most images left right behind any of the defences."""
+        found = [self.count(name, eps, attack, first) for name in self._defenses]
+        return f"{min(found)} to {max(found)}"
+
+    def gains(self, eps: float, attack: Any = ANY) -> str:
+        """What all defences win and lose beside none, image by image."""
+        found = [
+            compare(
+                self.record.rows(defense=UNDEFENDED, threat="adaptive", attack=attack, eps=eps),
+                self.record.rows(defense=name, threat="adaptive", attack=attack, eps=eps),
+            )
+            for name in self._defenses
+        ]
+        won, lost = [change.won for change in found], max(change.lost for change in found)
+        largest = max(change.p_value for change in found)
+        level = next(level for level in (0.0001, 0.001, 0.01, 0.05, 1.01) if largest < level)
+        return f"{min(won)} to {max(won)} won, at most {lost} lost, p < {level:g} each"
+
     def corrupted(self, defense: str, corruption: str) -> str:
         """Accuracy on images changed without an attacker."""
         found = self.record.defense(defense).corruptions
@@ -89,6 +108,10 @@ class Figures:
             for defense in (before, after)
         ]
         return outcome(compare(*both))
+
+    @property
+    def _defenses(self) -> list[str]:
+        return [name for name in self.record.defense_names if name != UNDEFENDED]
 
     @property
     def images(self) -> int:

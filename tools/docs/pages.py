@@ -60,6 +60,7 @@ FUNCTIONS: dict[str, Callable[..., object]] = {
     "sample": lambda name, *attacks: markdown.sample(evaluation(name), attacks),
     "speed": speed.speed,
     "summary": experiment.summary,
+    "test_accuracy": training.test_accuracy,
 }
 """What templates can call."""
 

@@ -75,6 +75,14 @@ def classifiers() -> str:
     )
 
 
+def test_accuracy(name: str) -> str:
+    """Clean accuracy on all test images, of a shipped classifier or of one with its purifier."""
+    accuracy = _records([name])[name].accuracy
+    if accuracy is None:
+        raise LookupError(f"{name}: its record has no accuracy")
+    return percent(accuracy, 1)
+
+
 def cost() -> str:
     """What training takes, from timed runs."""
     rows = []
