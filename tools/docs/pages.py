@@ -14,6 +14,7 @@ from tools.docs.records import (
     Engines,
     Kept,
     WeightDecay,
+    describe,
     evaluation,
     read,
 )
@@ -41,6 +42,7 @@ FUNCTIONS: dict[str, Callable[..., object]] = {
     "cost": training.cost,
     "decay": training.decay,
     "defense_cost": lambda: read(DefenseCost, "defense-cost"),
+    "describe": describe,
     "distillation": training.distillation,
     "distillation_record": lambda: read(Distillation, "distillation"),
     "decay_record": lambda: read(WeightDecay, "weight-decay"),

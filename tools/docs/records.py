@@ -4,38 +4,35 @@ Evaluations are `comdefend.evaluation.record.Record`; each tool that measures so
 layout of its own, and of that only what the documents quote is named here.
 """
 
-import json
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from comdefend.common import schema
+from comdefend.bench import record as bench
+from comdefend.common.json_files import load_json
+from comdefend.common.processor import Machine
 from comdefend.evaluation.record import Flip, Record, load_record
 
 ROOT = Path(__file__).parents[2]
 RECORDS = ROOT / "docs/records"
 
 
-class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """What every timed record says about the machine."""
+class Timed(Machine, frozen=True, kw_only=True):
+    """What every timed record says; `describe` puts it in words."""
 
     threads: int
-    architecture: str
-    vectors: str
-    flags: tuple[str, ...]
-    versions: dict[str, str]
 
-    @property
-    def machine(self) -> str:
-        """The machine in words."""
-        native = any("bf16" in flag for flag in self.flags)
-        return (
-            f"{self.threads} thread{'s' * (self.threads != 1)}, {self.architecture} with "
-            f"{self.vectors}, bfloat16 {'in hardware' if native else 'emulated'}, torch "
-            f"{self.versions['torch']}"
-        )
+
+def describe(record: Timed | bench.Record) -> str:
+    """Return the machine of a timed record in words."""
+    native = any("bf16" in flag for flag in record.flags)
+    return (
+        f"{record.threads} thread{'s' * (record.threads != 1)}, {record.architecture} with "
+        f"{record.vectors}, bfloat16 {'in hardware' if native else 'emulated'}, torch "
+        f"{record.versions['torch']}"
+    )
 
 
 class Attack(msgspec.Struct, frozen=True):
@@ -74,7 +71,7 @@ class EngineSet(msgspec.Struct, frozen=True):
     rows: tuple[EngineRow, ...]
 
 
-class Engines(Measured, frozen=True, kw_only=True):
+class Engines(Timed, frozen=True, kw_only=True):
     """``engines.json``."""
 
     attack: Attack
@@ -159,7 +156,7 @@ class Bfloat16(msgspec.Struct, frozen=True, kw_only=True):
     speeds: tuple[Speedup, ...]
 
 
-class DefenseCost(Measured, frozen=True, kw_only=True):
+class DefenseCost(Timed, frozen=True, kw_only=True):
     """``defense-cost.json``."""
 
     costs: tuple[Speed, ...]
@@ -236,19 +233,14 @@ class Distillation(msgspec.Struct, frozen=True):
 _T = TypeVar("_T", bound=msgspec.Struct)
 
 
+# Equal arguments mean the same file, which nobody writes while documents are made.
 @cache
 def read(kind: type[_T], name: str) -> _T:
     """Read a record of docs/records that is not an evaluation."""
-    return schema.decode_json(kind, (RECORDS / f"{name}.json").read_bytes(), name)
+    return load_json(kind, RECORDS / f"{name}.json")
 
 
 @cache
 def evaluation(name: str) -> Record:
     """Read the record of a shipped experiment, run in its small profile."""
     return load_record(RECORDS / f"{name}-small.json")
-
-
-@cache
-def bench() -> dict[str, Any]:
-    """Read the benchmark's record."""
-    return dict(json.loads((RECORDS / "bench.json").read_text()))
