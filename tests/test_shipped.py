@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import comdefend
-from comdefend.attacks import perturb
+from comdefend.attacks import run_attack
 from comdefend.data.sources import load_image_set
 from comdefend.engines import open_engine
 from comdefend.training.measure import measure_accuracy, measure_fidelity
@@ -39,7 +39,7 @@ def test_what_was_trained_against_attacks_on_the_shipped_images(fashion):
 
     def right(defended, count=200):
         images, wanted = fashion.images[:count], labels[:count]
-        found = perturb(defended, images, wanted, "pgd", 8, 20)
+        found = run_attack(defended, images, wanted, "pgd", 8, 20)
         with torch.no_grad():
             return [(defended(x).argmax(1) == wanted).float() for x in (images, found)]
 
@@ -90,7 +90,7 @@ def most_changed(name, classifier, images, labels):
     """Return by how much the fastest engine changes an accuracy, clean or attacked, at most."""
     purifier = comdefend.load(name)
     engine = open_engine(purifier)
-    attacked = perturb(classifier, images, labels, "bim", 8, 10)
+    attacked = run_attack(classifier, images, labels, "bim", 8, 10)
     changes = []
     with torch.inference_mode():
         for shown in (images, attacked):

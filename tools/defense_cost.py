@@ -14,7 +14,7 @@ import skimage.data
 import torch
 from torch import Tensor
 
-from comdefend.attacks import perturb
+from comdefend.attacks import run_attack
 from comdefend.classifiers import open_classifier
 from comdefend.common.processor import description
 from comdefend.common.provenance import commit
@@ -67,7 +67,7 @@ def bfloat16(spec: str, images: Tensor, labels: Tensor, rounds: int) -> dict[str
     """Return what bfloat16 changes about a classifier, alone and behind the purifier."""
     classifier, purifier = open_classifier(spec), load(PURIFIER)
     attacked = [
-        perturb(classifier, images[part], labels[part], **ATTACK, seed=EXPERIMENT.seed)
+        run_attack(classifier, images[part], labels[part], **ATTACK, seed=EXPERIMENT.seed)
         for part in batches(len(images), BATCH)
     ]
     rows, gains = [], []

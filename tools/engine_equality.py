@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import comdefend
-from comdefend.attacks import perturb
+from comdefend.attacks import run_attack
 from comdefend.classifiers import open_classifier
 from comdefend.common.processor import description
 from comdefend.common.provenance import commit
@@ -49,7 +49,7 @@ def measure_set(
     """
     classifier = open_classifier(classifier_name)
     attacked = [
-        perturb(classifier, images[part], labels[part], **ATTACK, seed=SEED)
+        run_attack(classifier, images[part], labels[part], **ATTACK, seed=SEED)
         for part in batches(len(images), BATCH)
     ]
     shown = {"clean": images, "attacked": torch.cat(attacked)}

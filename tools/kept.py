@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 import comdefend
-from comdefend.attacks import perturb
+from comdefend.attacks import run_attack
 from comdefend.classifiers import open_classifier
 from comdefend.common.processor import description
 from comdefend.common.provenance import commit
@@ -36,7 +36,7 @@ def measure() -> dict[str, Any]:
 
     def attacked(model: torch.nn.Module, attack: str, steps: int) -> torch.Tensor:
         parts = batches(len(images), BATCH)
-        found = [perturb(model, images[p], labels[p], attack, EPS, steps, SEED) for p in parts]
+        found = [run_attack(model, images[p], labels[p], attack, EPS, steps, seed=SEED) for p in parts]
         return torch.cat(found)
 
     oblivious = attacked(classifier, "bim", BIM_STEPS)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from comdefend.attacks import STAND_INS, Expectation, perturb, with_stand_in
+from comdefend.attacks import STAND_INS, Expectation, run_attack, with_stand_in
 from comdefend.defenses import DefendedClassifier
 from comdefend.errors import InputError, InputTypeError
 from comdefend.nn.config import PurifierConfig
@@ -141,7 +141,7 @@ def test_a_stand_in_can_be_attacked_through(fashion):
     attacked = DefendedClassifier(
         with_stand_in(fashion.defended.purifier, "sigmoid-100"), fashion.classifier
     )
-    found = perturb(attacked, images, labels, "pgd", 16, 4)
+    found = run_attack(attacked, images, labels, "pgd", 16, 4)
     with torch.no_grad():
         clean, broken = ((defended(x).argmax(1) == labels).sum() for x in (images, found))
     assert broken < clean

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from comdefend.attacks import perturb
+from comdefend.attacks import run_attack
 from comdefend.data.shipped import fashion_images
 from comdefend.defenses import DefendedClassifier, load_defense
 from comdefend.errors import InputError
@@ -61,7 +61,7 @@ def rows(record, **wanted):
 def test_rows_are_what_the_attacks_say(place, record):
     data = runner._sample(experiment(place))
     images, classifier = data.images.float() / 255, load_classifier("fashion-mnist-small")
-    found = perturb(classifier, images, data.labels, "fgsm", 8)
+    found = run_attack(classifier, images, data.labels, "fgsm", 8)
     with torch.no_grad():
         right = classifier(found).argmax(1) == data.labels
     (row,) = rows(record, defense="none", threat="oblivious", attack="fgsm", eps=8)
@@ -124,7 +124,7 @@ def test_what_is_done_is_not_done_again(place, record, monkeypatch):
     def forbidden(*arguments, **options):
         raise AssertionError("attacked again")
 
-    monkeypatch.setattr(runner, "perturb", forbidden)
+    monkeypatch.setattr(runner, "run_attack", forbidden)
     again = runner.run_experiment(experiment(place), place / "run")
     assert again["rows"] == record["rows"]
     assert again["checks"] == record["checks"]
@@ -156,14 +156,14 @@ def test_autoattack_goes_on_from_the_piece_where_it_was_stopped(place, tmp_path,
         if len(attacked) == 2:
             raise KeyboardInterrupt
         attacked.append(len(images))
-        return perturb(model, images, *others, **options)
+        return run_attack(model, images, *others, **options)
 
     monkeypatch.setattr(runner, "_PIECE", 2)
-    monkeypatch.setattr(runner, "perturb", attack)
+    monkeypatch.setattr(runner, "run_attack", attack)
     with pytest.raises(KeyboardInterrupt):
         runner.run_experiment(plan, tmp_path / "run")
     monkeypatch.setattr(
-        runner, "perturb", lambda *a, **o: attacked.append(len(a[1])) or perturb(*a, **o)
+        runner, "run_attack", lambda *a, **o: attacked.append(len(a[1])) or run_attack(*a, **o)
     )
     stopped = runner.run_experiment(plan, tmp_path / "run")
     whole = runner.run_experiment(plan, tmp_path / "whole")

@@ -6,7 +6,7 @@ import torch
 
 import comdefend
 import comdefend.training.defense as training
-from comdefend.attacks import perturb
+from comdefend.attacks import run_attack
 from comdefend.data.sources import load_image_set
 from comdefend.defenses import DefendedClassifier
 from comdefend.errors import InputError
@@ -55,7 +55,7 @@ def pair(path):
 
 def left(defended, images, labels):
     """Return how many images PGD through the whole pipeline leaves right."""
-    found = perturb(defended, images, labels, "pgd", 8, 10)
+    found = run_attack(defended, images, labels, "pgd", 8, 10)
     return int((apply(defended, found).argmax(1) == labels).sum())
 
 

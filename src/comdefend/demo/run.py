@@ -14,7 +14,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import comdefend
-from comdefend.attacks import perturb
+from comdefend.attacks import run_attack
 from comdefend.common.atomic import atomic_write, make_folder
 from comdefend.demo.pictures import Example, Verdict, draw
 from comdefend.demo.scenes import Scene, fashion_scene, photo_scene, robust_scene
@@ -171,7 +171,9 @@ class _Demonstration:
         defended = model is self.scene.defended
         size = self.purified_at_once if defended else self.classified_at_once
         parts = [indices[part] for part in batches(len(indices), size)]
-        found = [perturb(model, images[p], labels[p], attack, EPS, steps, SEED) for p in parts]
+        found = [
+            run_attack(model, images[p], labels[p], attack, EPS, steps, seed=SEED) for p in parts
+        ]
         return torch.cat(found)
 
     @torch.inference_mode()

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from comdefend.attacks import ATTACKS, Expectation, perturb
+from comdefend.attacks import ATTACKS, Expectation, run_attack
 from comdefend.common.atomic import atomic_write, make_folder
 from comdefend.common.provenance import commit
 from comdefend.common.store import Store
@@ -380,7 +380,7 @@ class _Evaluation:
         found = []
         for part in batches(len(indices), size):
             images, labels = self.images[indices[part]], self.labels[indices[part]]
-            attacked = perturb(
+            attacked = run_attack(
                 target, images.to(device), labels.to(device), attack, eps, steps,
                 seed=self.experiment.seed, random=random, rounded=False,
             )  # fmt: skip

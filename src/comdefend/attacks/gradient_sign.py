@@ -1,0 +1,100 @@
+"""Attacks that step along the sign of the loss's gradient, by Foolbox."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from comdefend.attacks.attack import Attack, Budget
+from comdefend.common.extras import require
+
+
+def _fgsm(model: nn.Module, images: Tensor, labels: Tensor, budget: Budget) -> Tensor:
+    attack = _attacks().LinfFastGradientAttack()
+    return _climb(attack, model, images, labels, budget)
+
+
+def _bim(model: nn.Module, images: Tensor, labels: Tensor, budget: Budget) -> Tensor:
+    attack = _attacks().LinfBasicIterativeAttack(
+        rel_stepsize=_quarter(budget.steps), **_steps(budget), random_start=False
+    )
+    return _climb(attack, model, images, labels, budget)
+
+
+def _pgd(model: nn.Module, images: Tensor, labels: Tensor, budget: Budget) -> Tensor:
+    attack = _attacks().LinfPGD(
+        rel_stepsize=_quarter(budget.steps), **_steps(budget), random_start=True
+    )
+    return _climb(attack, model, images, labels, budget)
+
+
+def _mi_fgsm(model: nn.Module, images: Tensor, labels: Tensor, budget: Budget) -> Tensor:
+    # Foolbox sums the signs of gradients; the paper sums gradients divided by their L1 norm.
+    attack = _attacks().LinfMomentumIterativeFastGradientMethod(
+        momentum=1.0, rel_stepsize=1 / budget.steps, **_steps(budget), random_start=False
+    )
+    return _climb(attack, model, images, labels, budget)
+
+
+FGSM = Attack(
+    name="fgsm",
+    title="FGSM",
+    norm="Linf",
+    kind="gradient",
+    about="one step of eps along the gradient's sign (Goodfellow et al. 2015)",
+    run=_fgsm,
+)
+BIM = Attack(
+    name="bim",
+    title="BIM",
+    norm="Linf",
+    kind="gradient",
+    steps=10,
+    about="steps of eps/4 along the gradient's sign (Kurakin et al. 2017)",
+    run=_bim,
+    takes_step_size=True,
+)
+PGD = Attack(
+    name="pgd",
+    title="PGD",
+    norm="Linf",
+    kind="gradient",
+    steps=20,
+    about="steps of eps/4 from a random start (Madry et al. 2018)",
+    run=_pgd,
+    takes_step_size=True,
+    first_steps=3,
+)
+MI_FGSM = Attack(
+    name="mi-fgsm",
+    title="MI-FGSM",
+    norm="Linf",
+    kind="gradient",
+    steps=10,
+    about="steps of eps/steps with momentum 1 (Dong et al. 2018)",
+    run=_mi_fgsm,
+    takes_step_size=True,
+)
+
+
+def _attacks() -> Any:
+    return require("foolbox", "demo").attacks
+
+
+def _quarter(steps: int) -> float:
+    """Return the step size over eps: a quarter, or more where the border would be out of reach."""
+    return max(0.25, 1 / steps)
+
+
+def _steps(budget: Budget) -> dict[str, Any]:
+    size = budget.step_size
+    return {"steps": budget.steps, "abs_stepsize": None if size is None else size / 255}
+
+
+def _climb(attack: Any, model: nn.Module, images: Tensor, labels: Tensor, budget: Budget) -> Tensor:
+    foolbox = require("foolbox", "demo")
+    target = foolbox.PyTorchModel(model, bounds=(0, 1), device=images.device)
+    # Not attack(...): that looks at the result once more, half as much again for a single step.
+    attacked = attack.run(
+        target, images, foolbox.criteria.Misclassification(labels), epsilon=budget.bound
+    )
+    return images + (attacked - images).clamp(-budget.bound, budget.bound)
