@@ -36,7 +36,9 @@ def measure() -> dict[str, Any]:
 
     def attacked(model: torch.nn.Module, attack: str, steps: int) -> torch.Tensor:
         parts = batches(len(images), BATCH)
-        found = [run_attack(model, images[p], labels[p], attack, EPS, steps, seed=SEED) for p in parts]
+        found = [
+            run_attack(model, images[p], labels[p], attack, EPS, steps, seed=SEED) for p in parts
+        ]
         return torch.cat(found)
 
     oblivious = attacked(classifier, "bim", BIM_STEPS)
