@@ -1,20 +1,22 @@
-"""What an adaptive attacker does about a purifier whose gradient is useless or random.
+"""How an adaptive attacker handles a purifier with a useless or random gradient.
 
-Both from Athalye, Carlini and Wagner, "Obfuscated Gradients Give a False Sense of Security"
-(ICML 2018): BPDA, another gradient for what has none (Section 4.1), and EOT, the expectation over
-what is random (Section 4.2).
+Both ways are from Athalye, Carlini and Wagner, "Obfuscated Gradients Give a False Sense of
+Security" (ICML 2018): BPDA, a stand-in for a gradient that is 0 (Section 4.1), and EOT, the
+expectation over random draws (Section 4.2).
 """
 
+import copy
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from comdefend.errors import InputError, InputTypeError
-from comdefend.nn.binarize import threshold
+from comdefend.nn.binarize import Threshold, threshold
+from comdefend.nn.gradient import is_differentiated
 from comdefend.nn.purifier import ComDefend
 
-# Draws that "noisy" averages in one pass.
+# Number of draws that "noisy" averages in one pass.
 _NOISE_DRAWS = 20
 
 
@@ -35,40 +37,62 @@ _SLOPES: dict[str, Callable[[Tensor, float], Tensor]] = {
     "sigmoid-100": lambda logits, phi: _sigmoid_slope(logits / 100),
     "noisy": lambda logits, phi: _expected_slope(logits, phi),
 }
-"""Name -> slope at the logits, given them and the phi of the purifier's training."""
+"""Name -> function of the logits and the phi of the purifier that returns the slope."""
 
 STAND_INS: tuple[str, ...] = ("identity", *_SLOPES)
-"""What takes the place of the hard threshold's gradient, which is 0 everywhere.
+"""Stand-ins for the gradient of the hard threshold, which is 0 everywhere.
 
-The threshold itself stays as it is; only the gradient that goes backwards through it changes, from
-d to d times a factor of each logit z:
+The threshold itself stays as it is. Only the gradient that passes backwards through it changes,
+from d to d times a factor that depends on the logit z:
 
-- ``identity``: 1, straight through. Counts all bits alike, also those that no small change of the
+- ``identity``: 1, straight through. All bits count alike, even those that no small change of the
   image would flip.
-- ``sigmoid-T`` for T = 1, 10, 100: s(z/T) * s(-z/T) with the sigmoid s, which is the derivative of
-  T * s(z/T). Counts bits by how near they are to flipping. Times T, so that the factor is 1/4 at
-  the threshold whatever T is: s(z/T) itself would make gradients smaller with T, which matters
-  not to attacks that take signs, but to DeepFool and C&W.
-- ``noisy``: the expectation of s(z - n) * s(n - z), the derivative of the code of training, over
-  n ~ N(0, phi^2): the mean of 20 draws, new ones in every pass, from torch's global generator.
+- ``sigmoid-T`` for T = 1, 10, 100: s(z/T) * s(-z/T) with the sigmoid s, the derivative of
+  T * s(z/T). Bits count more the nearer they are to flipping. Because of the factor T the slope at
+  the threshold is 1/4 for every T. The gradient of s(z/T) itself would shrink with T, which does
+  not matter to attacks that take signs, but does to DeepFool and C&W.
+- ``noisy``: the expectation over n ~ N(0, phi^2) of s(z - n) * s(n - z), the derivative of the
+  training code. It is the mean of 20 draws, new in every pass, from torch's global generator.
 
-The factor falls as exp(-|z|/T) and underflows to 0 in float32 near |z| = 100 T. The noise of
-training pushes |z| outwards; in the shipped weights most are above 40, as their cards say. At T = 1
-such a bit counts next to nothing or, beyond 100, nothing at all, and the few near the threshold
-are left; a pixel that reaches none of them has
-gradient 0, and attacks that take signs do not change it. An attack that fails so has met a poor
-stand-in, no defence: try several, and believe the strongest. At T = 10 no bit below 1000 is lost,
-though those above 100 count little; at T = 100 nearly all count. With growing T the factor becomes
-1/4 everywhere, which is the identity again. ``noisy`` is as narrow as T = 1 in a single draw;
-averaged over draws it is about 3 phi wide.
+The factor falls as exp(-|z|/T) and underflows to 0 in float32 near |z| = 100 T. The training noise
+pushes |z| outwards; in the shipped weights most are above 40 (see their cards). At T = 1 such a bit
+counts almost nothing, and nothing at all beyond 100. Only the few bits near the threshold remain;
+a pixel that reaches none of them has gradient 0, and attacks that take signs do not change it. An
+attack that fails for this reason has used a poor stand-in and has not met a defence: try several,
+and believe the strongest. At T = 10 no bit with |z| below 1000 is lost, though those above 100
+count little; at T = 100 nearly all bits count. As T grows the factor approaches 1/4 everywhere,
+which is the identity again. A single draw of ``noisy`` is as narrow as T = 1; the mean over draws
+is about 3 phi wide.
 """
 
 
+class StandIn(Threshold):
+    """A `Threshold` with another gradient in evaluation mode.
+
+    Args:
+        name: One of `STAND_INS`.
+        phi: Standard deviation of the training noise.
+    """
+
+    def __init__(self, name: str, phi: float) -> None:
+        super().__init__(phi)
+        check_stand_ins((name,))
+        self.name = name
+
+    def hard(self, logits: Tensor) -> Tensor:
+        """Return the code of evaluation mode, with the gradient of the stand-in."""
+        return hard_code(logits, self.name, self.phi)
+
+    def extra_repr(self) -> str:
+        """Return the parameters."""
+        return f"{self.name}, {super().extra_repr()}"
+
+
 def check_stand_ins(names: Sequence[str]) -> None:
-    """Check that all are of `STAND_INS`.
+    """Check names of stand-ins.
 
     Raises:
-        InputError: One is not.
+        InputError: One is not in `STAND_INS`.
     """
     if unknown := [name for name in names if name not in STAND_INS]:
         raise InputError(f"unknown stand-ins {unknown}; known: {', '.join(STAND_INS)}")
@@ -78,10 +102,10 @@ def with_stand_in(purifier: nn.Module, name: str) -> nn.Module:
     """Return a purifier with the same output and another gradient, to attack through.
 
     Args:
-        purifier: In evaluation mode. Only a `ComDefend`, or an ``nn.Sequential`` with one in it,
-            has stand-ins other than "identity".
-        name: One of `STAND_INS`; "identity" returns the purifier, which passes gradients straight
-            through as it is.
+        purifier: In evaluation mode. Stand-ins other than "identity" need a `ComDefend` that is
+            binarized by a `Threshold`, or an ``nn.Sequential`` with one in it.
+        name: One of `STAND_INS`; "identity" returns the purifier itself, which already passes
+            gradients straight through.
 
     Returns:
         A module that shares the purifier's weights: images (N, C, H, W) in [0, 1] to the same.
@@ -96,31 +120,31 @@ def with_stand_in(purifier: nn.Module, name: str) -> nn.Module:
         raise InputError("the purifier is in training mode; call its eval() first")
     if name == "identity":
         return purifier
-    if isinstance(purifier, nn.Sequential) and any(map(_has_stand_ins, purifier)):
-        parts = (with_stand_in(p, name) if _has_stand_ins(p) else p for p in purifier)
+    if isinstance(purifier, nn.Sequential) and any(map(_has_threshold, purifier)):
+        parts = (with_stand_in(p, name) if _has_threshold(p) else p for p in purifier)
         return nn.Sequential(*parts).eval()
-    if not isinstance(purifier, ComDefend):
+    if not isinstance(purifier, ComDefend) or not _has_threshold(purifier):
         raise InputError(
             f"stand-in '{name}' replaces the gradient of ComDefend's threshold; "
             f"{type(purifier).__name__} has only 'identity'"
         )
-    return _StandIn(purifier, name)
+    return purifier.with_binarizer(_with_threshold(purifier.binarizer, name))
 
 
 def hard_code(logits: Tensor, stand_in: str, phi: float) -> Tensor:
-    """Return the code of use, 1 where z > 0 and else 0, with the gradient of a stand-in.
+    """Return the hard code, 1 where z > 0 and else 0, with the gradient of a stand-in.
 
     Args:
         logits: z, any shape, finite.
         stand_in: One of `STAND_INS`.
-        phi: Of the purifier's training; "noisy" alone asks for it.
+        phi: Standard deviation of the training noise, which only "noisy" needs.
     """
     if stand_in == "identity":
         return threshold(logits)
     code = (logits > 0).to(logits.dtype)
-    if logits.requires_grad:
+    if is_differentiated(logits):
         factor = _SLOPES[stand_in](logits.detach(), phi)
-        # logits - logits is 0 exactly, so the code remains one of 0 and 1.
+        # logits - logits is exactly 0, so the values of the code remain 0 and 1.
         code = code + factor * (logits - logits.detach())
     return code
 
@@ -128,13 +152,13 @@ def hard_code(logits: Tensor, stand_in: str, phi: float) -> Tensor:
 class Expectation(nn.Module):
     """The mean of a random model's logits over several draws, and so of their gradients (EOT).
 
-    For attacks on a defence that is random: a gradient of one draw is mostly noise. Every draw is
-    a pass of its own, and a gradient holds all of them in memory. AutoAttack's version "rand"
+    For attacks on random defences, where the gradient of a single draw is mostly noise. Each draw
+    is a separate pass, and a gradient holds all of them in memory. AutoAttack's version "rand"
     averages by itself.
 
     Args:
-        model: Images to logits (N, classes), drawing anew in every pass.
-        draws: Passes to average over, at least 1.
+        model: Images to logits (N, classes), with a new draw in every pass.
+        draws: Number of passes to average over, at least 1.
 
     Raises:
         InputError: ``draws`` is below 1.
@@ -150,7 +174,7 @@ class Expectation(nn.Module):
             raise InputError(f"draws must be at least 1: {draws}")
         self.model = model
         self.draws = draws
-        # A module is born in training mode; this one is what its model is.
+        # PyTorch starts modules in training mode; this one takes the mode of its model.
         self.training = model.training
 
     def forward(self, images: Tensor) -> Tensor:
@@ -158,22 +182,20 @@ class Expectation(nn.Module):
         return torch.stack([self.model(images) for _ in range(self.draws)]).mean(0)
 
 
-class _StandIn(nn.Module):
-    """A `ComDefend` in evaluation mode whose threshold has another gradient."""
-
-    def __init__(self, purifier: ComDefend, name: str) -> None:
-        super().__init__()
-        self.purifier = purifier
-        self.name = name
-        self.training = purifier.training
-
-    def forward(self, images: Tensor) -> Tensor:
-        code = hard_code(self.purifier.logits(images), self.name, self.purifier.config.phi)
-        return self.purifier.decode(code, size=(images.shape[-2], images.shape[-1]))
+def _has_threshold(module: nn.Module) -> bool:
+    return isinstance(module, ComDefend) and any(
+        isinstance(part, Threshold) for part in module.binarizer.modules()
+    )
 
 
-def _has_stand_ins(module: nn.Module) -> bool:
-    return isinstance(module, ComDefend)
+def _with_threshold(binarizer: nn.Module, name: str) -> nn.Module:
+    """Return a copy of a binarizer with a stand-in for the `Threshold` inside."""
+    if isinstance(binarizer, Threshold):
+        return StandIn(name, binarizer.phi)
+    replaced = copy.deepcopy(binarizer)
+    for child, part in binarizer.named_children():
+        setattr(replaced, child, _with_threshold(part, name))
+    return replaced
 
 
 def _check_module(name: str, module: object) -> None:

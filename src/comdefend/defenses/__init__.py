@@ -10,7 +10,7 @@ from comdefend.defenses.detection import (
     roc_curve,
 )
 from comdefend.defenses.pixeldefend import PixelDefend
-from comdefend.defenses.randomized import Dithered, RandomRate
+from comdefend.defenses.randomized import dithered, random_rate
 from comdefend.defenses.transforms import (
     JPEG,
     BitDepth,
@@ -27,17 +27,17 @@ __all__ = [
     "BitDepth",
     "DefendedClassifier",
     "Detector",
-    "Dithered",
     "GaussianNoise",
     "MedianSmoothing",
     "PixelDefend",
-    "RandomRate",
     "ResizePad",
     "TotalVariation",
     "auroc",
     "detection_threshold",
+    "dithered",
     "is_random",
     "load_defense",
     "movement",
+    "random_rate",
     "roc_curve",
 ]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import nn
 
 from comdefend.defenses.pixeldefend import PixelDefend
-from comdefend.defenses.randomized import Dithered, RandomRate
+from comdefend.defenses.randomized import dithered, random_rate
 from comdefend.defenses.transforms import (
     JPEG,
     BitDepth,
@@ -42,9 +42,9 @@ def _jpeg(argument: str) -> JPEG:
     return JPEG(int(quality), int(offset) if plus else 0)
 
 
-def _dithered(argument: str) -> Dithered:
+def _dithered(argument: str) -> nn.Module:
     std, _, weights = argument.partition(":")
-    return Dithered(zoo.load(weights), float(std))
+    return dithered(zoo.load(weights), float(std))
 
 
 _WITH_ARGUMENT: dict[str, Callable[[str], nn.Module]] = {
@@ -54,7 +54,7 @@ _WITH_ARGUMENT: dict[str, Callable[[str], nn.Module]] = {
     "tv": lambda argument: TotalVariation(float(argument)),
     "noise": lambda argument: GaussianNoise(float(argument)),
     "dither": _dithered,
-    "random-rate": lambda argument: RandomRate(zoo.load(argument)),
+    "random-rate": lambda argument: random_rate(zoo.load(argument)),
 }
 
 

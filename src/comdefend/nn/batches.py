@@ -6,12 +6,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from comdefend.nn.device import device_of
 from comdefend.nn.purifier import ComDefend
 
-# Pixels that go through a purifier together, or through a classifier alone: enough to fill two
-# cores, few enough that the backward pass of an attack stays below a gigabyte.
+# Pixels per batch, through a purifier and through a classifier alone: enough to keep two cores
+# busy, few enough that the backward pass of an attack takes less than a gigabyte.
 PURIFIER_PIXELS, CLASSIFIER_PIXELS = 25_000, 250_000
-# A GPU wants more at once, and has room for it.
+# A GPU needs larger batches to be busy, and has the memory for them.
 GPU_FACTOR = 40
 
 
@@ -22,10 +23,10 @@ def batches(count: int, size: int) -> Iterator[slice]:
 
 
 def images_at_once(model: nn.Module, images: Tensor) -> int:
-    """Return how many of these (N, C, H, W) images a model should be given at once.
+    """Return how many of these (N, C, H, W) images to give to a model at once.
 
-    A model that averages over several passes says so by an attribute ``draws``: each pass holds a
-    graph of its own.
+    A model that averages over several passes has an attribute ``draws``, their number; each pass
+    holds a graph of its own.
     """
     purifies = any(isinstance(part, ComDefend) for part in model.modules())
     pixels = PURIFIER_PIXELS if purifies else CLASSIFIER_PIXELS
@@ -42,20 +43,15 @@ def apply(model: nn.Module, images: Tensor, seed: int = 0, like: nn.Module | Non
     Args:
         model: In evaluation mode.
         images: On any device.
-        seed: Of what the model draws at random; the global generator is left as it was.
-        like: Take this model's device and batch size, so that a part computes what it computes
-            within the whole, to the last bit.
+        seed: Seed of the model's random draws; the global generator is restored afterwards.
+        like: Model that determines device and batch size, by default the model itself. A part of a
+            larger model then computes the same bits as within the whole.
     """
     device, size = device_of(like or model), images_at_once(like or model, images)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         outputs = [model(images[part].to(device)).cpu() for part in batches(len(images), size)]
     return torch.cat(outputs)
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Return the device of a model's parameters; the CPU where it has none."""
-    return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
 def fingerprint(model: nn.Module) -> str:

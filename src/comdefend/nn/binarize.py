@@ -1,7 +1,7 @@
 """From real-valued logits to a binary code: noisy and soft in training, hard in use."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.gradient import straight_through
@@ -10,8 +10,8 @@ from comdefend.nn.gradient import straight_through
 def noisy_sigmoid(logits: Tensor, noise: Tensor) -> Tensor:
     """Return the training code sigmoid(z - n), in (0, 1) (Jia et al. 2019, Section 3.3).
 
-    With noise much wider than the sigmoid's slope, a logit carries a bit through only if it lies
-    far from 0. Minimising the reconstruction error therefore pushes |z| outwards, and the code
+    The noise is much wider than the sigmoid's slope, so a logit carries a bit through only if it
+    lies far from 0. Minimising the reconstruction error therefore pushes |z| outwards, and the code
     becomes binary by itself.
 
     Args:
@@ -22,10 +22,10 @@ def noisy_sigmoid(logits: Tensor, noise: Tensor) -> Tensor:
 
 
 def threshold(logits: Tensor) -> Tensor:
-    """Return the code of use, 1 where z > 0 and else 0, with a straight-through gradient.
+    """Return the hard code, 1 where z > 0 and else 0, with a straight-through gradient.
 
     Backwards the threshold counts as the identity (Bengio et al. 2013; BPDA, Athalye et al. 2018),
-    so a gradient attack through a purifier is an adaptive attack without further arrangement.
+    so a gradient attack through a purifier is an adaptive attack.
 
     Args:
         logits: z, any shape, finite.
@@ -34,18 +34,51 @@ def threshold(logits: Tensor) -> Tensor:
     return straight_through(logits, code)
 
 
+class Threshold(nn.Module):
+    """The paper's binarizer: `noisy_sigmoid` in training mode, `threshold` in evaluation mode.
+
+    Args:
+        phi: Standard deviation of the training noise.
+    """
+
+    def __init__(self, phi: float) -> None:
+        super().__init__()
+        self.phi = phi
+
+    def forward(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Return the code.
+
+        Args:
+            logits: z, (N, K, h, w).
+            noise: Standard normal, of the same shape, scaled by phi here; by default it is drawn.
+                Evaluation mode has none.
+        """
+        if not self.training:
+            return self.hard(logits)
+        noise = torch.randn_like(logits) if noise is None else noise
+        return noisy_sigmoid(logits, self.phi * noise)
+
+    def hard(self, logits: Tensor) -> Tensor:
+        """Return the code of evaluation mode."""
+        return threshold(logits)
+
+    def extra_repr(self) -> str:
+        """Return the parameters."""
+        return f"phi={self.phi:g}"
+
+
 def drawn_maps(
     config: PurifierConfig, count: int, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Return which maps of the code are kept when each of several images draws a rate.
+    """Draw a rate for each image, all with equal probability, and return the maps that it keeps.
 
     Args:
-        config: Whose rates to draw from, each as likely as another.
-        count: Images N.
-        generator: Where random numbers come from; torch's global one by default.
+        config: Configuration with the rates to draw from.
+        count: Number N of images.
+        generator: Source of random numbers; by default torch's global one.
 
     Returns:
-        (N, K, 1, 1) bool.
+        (N, K, 1, 1) bool, true for maps that are kept.
     """
     maps = torch.tensor((*config.rates, config.code_maps))
     drawn = maps[torch.randint(len(maps), (count, 1), generator=generator)]

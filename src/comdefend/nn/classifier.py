@@ -1,29 +1,31 @@
-"""Small classifiers for 28x28 to 32x32 images, that ship with the package."""
+"""Small classifiers for images of 28x28 to 32x32 pixels."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from comdefend.errors import InputError
-from comdefend.nn.config import MAX_WIDTH, NetworkConfig, check_integer
+from comdefend.nn.config import MAX_WIDTH, check_channels, check_integer
+from comdefend.nn.network import Network
 
 MAX_CLASSES = 100_000
+# Bounds of the statistics: far from any image's, and nowhere near the limits of float32.
+MAX_STATISTIC, MIN_STD = 1e6, 1e-6
 
 
-@dataclass(frozen=True, slots=True)
-class ClassifierConfig(NetworkConfig):
+class ClassifierConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Architecture of a `SmallClassifier`.
 
     Attributes:
-        channels: Channels of the images.
+        channels: Channels of the images, 3 for RGB and 1 for grey.
         classes: Number of classes.
-        architecture: A name of `ARCHITECTURES`.
-        widths: Four widths that grow with depth: the architecture says of what.
-        mean: Mean of the training images, for each channel.
-        std: Their standard deviation, for each channel.
+        architecture: One of `ARCHITECTURES`.
+        widths: Four widths, from the first stage to the last; see `ARCHITECTURES`.
+        mean: Mean of the training images, per channel.
+        std: Standard deviation of the training images, per channel.
 
     Raises:
         InputError: A field is out of its range.
@@ -37,34 +39,40 @@ class ClassifierConfig(NetworkConfig):
     std: tuple[float, ...] = (0.25, 0.25, 0.25)
 
     def __post_init__(self) -> None:
-        if self.channels not in (1, 3):
-            raise InputError(f"channels must be 1 (grey) or 3 (RGB), not {self.channels!r}")
+        check_channels(self.channels)
         check_integer("classes", self.classes, MAX_CLASSES)
         if self.architecture not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
             raise InputError(f"unknown architecture {self.architecture!r}; known: {known}")
         if not isinstance(self.widths, tuple) or len(self.widths) != 4:
-            raise InputError(f"widths must be four integers: {self.widths!r}")
+            raise InputError(f"widths must be four integers, not {self.widths!r}")
         for width in self.widths:
             check_integer("widths", width, MAX_WIDTH)
-        for name, values in (("mean", self.mean), ("std", self.std)):
+        for name, values, lowest in (
+            ("mean", self.mean, -MAX_STATISTIC),
+            ("std", self.std, MIN_STD),
+        ):
             if not isinstance(values, tuple) or len(values) != self.channels:
-                raise InputError(f"{name} needs {self.channels} values: {values!r}")
-            if not all(isinstance(value, int | float) for value in values):
-                raise InputError(f"{name} must be numbers: {values!r}")
-        if not all(value > 0 for value in self.std):
-            raise InputError(f"std must be positive: {self.std!r}")
+                raise InputError(f"{name} needs {self.channels} values, not {values!r}")
+            if not all(lowest <= value <= MAX_STATISTIC for value in values):
+                raise InputError(
+                    f"{name} must be numbers from {lowest:g} to {MAX_STATISTIC:g}, not {values!r}"
+                )
 
 
-class SmallClassifier(nn.Module):
-    """A convolutional network for small images, whose features' maxima one linear layer reads.
+class SmallClassifier(Network):
+    """A convolutional network for small images: features, their spatial maximum, a linear layer.
 
-    Takes images in [0, 1], normalises them itself, returns logits:
+    Takes images in [0, 1], which it normalises itself, and returns logits:
     (N, C, H, W) -> (N, classes).
 
     Args:
         config: The architecture, and the statistics of the training images.
     """
+
+    kind = "classifier"
+    config_type = ClassifierConfig
+    config: ClassifierConfig
 
     mean: Tensor
     std: Tensor
@@ -76,7 +84,7 @@ class SmallClassifier(nn.Module):
         self.register_buffer("std", torch.tensor(config.std).view(1, -1, 1, 1))
         self.layers, features = ARCHITECTURES[config.architecture](config.channels, config.widths)
         self.head = nn.Linear(features, config.classes, bias=False)
-        # The layout in which CPUs compute convolutions fastest.
+        # The memory layout in which CPUs compute convolutions fastest.
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -85,13 +93,13 @@ class SmallClassifier(nn.Module):
         Raises:
             InputError: The images have another number of channels.
         """
-        # One channel would be broadcast to three, and give an answer to another question.
+        # Without this, one channel would silently be broadcast to three.
         if images.shape[1] != self.config.channels:
             raise InputError(
                 f"images: have {images.shape[1]} channels, this classifier takes "
                 f"{self.config.channels}"
             )
-        # The factor keeps early logits small beside the cross-entropy's scale (Page 2018).
+        # The factor keeps the logits small at the start of training (Page 2018).
         features = self.layers((images - self.mean) / self.std)
         return 0.125 * self.head(features.amax((2, 3)))
 
@@ -150,17 +158,17 @@ ARCHITECTURES: dict[str, Callable[[int, _Widths], tuple[nn.Sequential, int]]] = 
     "densenet": _densenet,
     "resnet50": _resnet50,
 }
-"""Name -> the layers and how many features come out of them, given channels and widths.
+"""Name -> function of channels and widths that returns the layers and their number of outputs.
 
 - ``resnet9`` (Page 2018): widths after the stem and after each of three stages that halve the
-  resolution; the first and the last end with a shortcut.
+  resolution; the first and the last stage end with a residual block.
 - ``vgg`` (Simonyan and Zisserman 2015): two convolutions of each width, with batch normalisation,
-  and a pooling between one width and the next.
-- ``densenet`` (Huang et al. 2017): four dense blocks of four convolutions, each of which adds a
-  quarter of the block's width.
-- ``resnet50`` (He et al. 2016): bottlenecks of these inner widths, 3, 4, 6 and 3 of them. As usual
-  for small images, the stem is a 3x3 convolution that keeps the resolution. The network of the
-  paper has the widths 64, 128, 256, 512.
+  and pooling between the widths.
+- ``densenet`` (Huang et al. 2017): four dense blocks of four convolutions; each convolution adds a
+  quarter of the width of its block.
+- ``resnet50`` (He et al. 2016): 3, 4, 6 and 3 bottlenecks of these inner widths. As usual for small
+  images, the stem is a 3x3 convolution that keeps the resolution. The paper's network has the
+  widths 64, 128, 256, 512.
 """
 
 

@@ -1,25 +1,24 @@
-"""A denoiser to train by what a classifier makes of its images (Liao et al., CVPR 2018)."""
+"""A denoiser, trained on the outputs of a classifier behind it (HGD, Liao et al., CVPR 2018)."""
 
-from dataclasses import dataclass
 from itertools import pairwise
 
+import msgspec
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from comdefend.errors import InputError
-from comdefend.nn.config import MAX_WIDTH, NetworkConfig, check_integer
+from comdefend.nn.config import check_channels, check_widths
 from comdefend.nn.gradient import straight_through
 from comdefend.nn.images import check_images, pad_to_multiple
+from comdefend.nn.network import Network
 
-# Every level halves the resolution.
+# Each level halves the resolution.
 MAX_LEVELS = 6
-# Perturbations are a few hundredths of the range of values: the last filter then has the scale of
-# all others, and one learning rate does for all.
+# Perturbations are a few hundredths of the range of values. With this factor the last filter has
+# the scale of the others, and one learning rate suits all.
 PERTURBATION_SCALE = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class DenoiserConfig(NetworkConfig):
+class DenoiserConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Architecture of a `Denoiser`.
 
     Attributes:
@@ -34,24 +33,24 @@ class DenoiserConfig(NetworkConfig):
     widths: tuple[int, ...] = (32, 64, 128)
 
     def __post_init__(self) -> None:
-        if self.channels not in (1, 3):
-            raise InputError(f"channels must be 1 (grey) or 3 (RGB), not {self.channels!r}")
-        if not isinstance(self.widths, tuple) or not 1 <= len(self.widths) <= MAX_LEVELS:
-            raise InputError(f"widths must be a list of 1 to {MAX_LEVELS} widths: {self.widths!r}")
-        for width in self.widths:
-            check_integer("widths", width, MAX_WIDTH)
+        check_channels(self.channels)
+        check_widths("widths", self.widths, MAX_LEVELS)
 
 
-class Denoiser(nn.Module):
-    """A U-Net that predicts an image's perturbation and takes it off (DUNET, Liao et al. 2018).
+class Denoiser(Network):
+    """A U-Net that predicts a perturbation and subtracts it (DUNET, Liao et al. 2018).
 
-    Two convolutions a level on the way down, one a level on the way up, where what comes from
-    below is added to what was there on the way down. Smaller than the paper's, which concatenates.
-    An untrained one returns the images as they are.
+    Two convolutions per level on the way down, one per level on the way up. Features from below
+    are added to those of the way down; the paper's larger network concatenates them. An untrained
+    denoiser returns the images as they are.
 
     Args:
         config: The architecture.
     """
+
+    kind = "denoiser"
+    config_type = DenoiserConfig
+    config: DenoiserConfig
 
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__()
@@ -62,7 +61,7 @@ class Denoiser(nn.Module):
             nn.Sequential(_block(above, below, stride=2), _block(below, below))
             for above, below in pairwise(widths)
         )
-        # From the bottom to the top, the order in which they are used.
+        # From the bottom to the top, in the order of use.
         steps = list(pairwise(widths))[::-1]
         self.narrow = nn.ModuleList(nn.Conv2d(below, above, 1) for above, below in steps)
         self.up = nn.ModuleList(_block(above, above) for above, _ in steps)
@@ -74,8 +73,8 @@ class Denoiser(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Denoise images: (N, C, H, W) float in [0, 1], any H and W -> the same.
 
-        Values are cut off at 0 and 1 with a straight-through gradient, so that an attack does not
-        lose its way at black and white pixels.
+        Values are clamped to [0, 1] with a straight-through gradient, so that black and white
+        pixels do not hide the gradient from an attack.
 
         Raises:
             InputError: Wrong shape, channel count or range, or NaN.

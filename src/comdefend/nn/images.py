@@ -1,22 +1,22 @@
-"""What networks do with images before they look at them: checks, and padding."""
+"""Checks of the images that networks are given, and padding."""
 
 import torch
 from torch import Tensor
 
 from comdefend.errors import InputError, InputTypeError
 
-# Resizing and other arithmetic overshoots [0, 1] by rounding; anything beyond this is a mistake
-# such as images in 0..255 or already normalised.
+# Resizing and other arithmetic overshoots [0, 1] by rounding errors. Anything beyond this is a
+# mistake, such as images in 0..255 or already normalised.
 RANGE_TOLERANCE = 1e-3
 
 
 def check_images(images: Tensor, channels: int, dtype: torch.dtype) -> None:
-    """Check that images fit the weights they are given to.
+    """Check that images fit the weights.
 
     Args:
-        images: What should be (N, C, H, W) float in [0, 1].
-        channels: C, 3 (RGB) or 1 (grey).
-        dtype: That of the weights.
+        images: Expected to be (N, C, H, W) float in [0, 1].
+        channels: Expected number of channels C, 3 (RGB) or 1 (grey).
+        dtype: Type of the weights.
 
     Raises:
         InputError: Wrong shape, channel count or range, or NaN.
@@ -44,42 +44,59 @@ def check_dtype(name: str, tensor: object, dtype: torch.dtype) -> None:
             f"{name}: must be float, not {tensor.dtype}; for 8-bit images divide by 255"
         )
     if tensor.dtype != dtype and not torch.is_autocast_enabled(tensor.device.type):
-        raise InputTypeError(f"{name}: must be {dtype} as the weights, not {tensor.dtype}")
+        raise InputTypeError(f"{name}: must be {dtype} like the weights, not {tensor.dtype}")
 
 
 def check_range(name: str, tensor: Tensor) -> None:
     """Check that an argument is not empty and lies in [0, 1].
 
+    Where values are not known, in a graph being compiled or under ``torch.func.vmap``, only the
+    size is checked.
+
     Raises:
         InputError: It is empty, or a value lies outside, or is NaN.
     """
-    # A graph that is being compiled or exported cannot branch on values.
     if torch.compiler.is_compiling():
         return
     if tensor.numel() == 0:
         raise InputError(f"{name}: empty, its shape is {tuple(tensor.shape)}")
-    values = tensor.detach()
-    if values.device.type == "cpu" and values.dtype == torch.float32:
-        # By one thread: torch's others would go on spinning, and be in the way of an engine's.
-        low, high = values.numpy().min().item(), values.numpy().max().item()
-    else:
-        low, high = (bound.item() for bound in torch.aminmax(values))
+    bounds = _bounds(tensor.detach())
+    if bounds is None:
+        return
+    low, high = bounds
     if not (low >= -RANGE_TOLERANCE and high <= 1 + RANGE_TOLERANCE):
         raise InputError(f"{name}: must lie in [0, 1] without NaN, found {low:.4g} to {high:.4g}")
+
+
+def _bounds(values: Tensor) -> tuple[float, float] | None:
+    """Return the smallest and the largest value, or None where they are not known."""
+    if values.device.type == "cpu" and values.dtype == torch.float32:
+        # By NumPy, in one thread: torch's idle threads would go on spinning and slow down those of
+        # an engine.
+        try:
+            array = values.numpy()
+            return array.min().item(), array.max().item()
+        except RuntimeError:
+            pass  # a tensor of torch.func, which has no memory of its own
+    try:
+        low, high = torch.aminmax(values)
+        return low.item(), high.item()
+    except RuntimeError:
+        return None
 
 
 def pad_to_multiple(images: Tensor, factor: int) -> Tensor:
     """Reflect images at the right and the bottom until ``factor`` divides their size.
 
-    By index and not by ``F.pad``, whose reflection needs more pixels than it pads: an image of a
-    single pixel is padded too.
+    By index and not by ``F.pad``, which needs more pixels than it pads: here even an image of a
+    single pixel can be padded.
 
     Args:
         images: (N, C, H, W), any H and W.
         factor: At least 1.
     """
     height, width = images.shape[-2:]
-    # In a graph for any size nobody knows yet what divides it.
+    # A graph for any size must pad: it is not known yet whether the factor divides the size.
     if factor == 1 or not (torch.compiler.is_compiling() or height % factor or width % factor):
         return images
     rows = _reflected_indices(height, (height + factor - 1) // factor * factor, images.device)
@@ -88,7 +105,7 @@ def pad_to_multiple(images: Tensor, factor: int) -> Tensor:
 
 
 def _reflected_indices(length: int, target: int, device: torch.device) -> Tensor:
-    # As a tensor: in a graph for any size, OpenVINO knows no maximum of two sizes.
+    # As a tensor, since OpenVINO cannot compute the maximum of two sizes in a graph for any size.
     period = torch.full((1,), 2 * (length - 1), dtype=torch.int64, device=device).clamp(min=1)
     position = torch.arange(target, device=device) % period
     return torch.minimum(position, period - position)

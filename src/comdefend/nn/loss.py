@@ -1,4 +1,4 @@
-"""What purifiers are trained to minimise."""
+"""The losses that purifiers are trained with."""
 
 from typing import NamedTuple
 
@@ -10,9 +10,9 @@ class PurifierLoss(NamedTuple):
     """The loss and its parts, scalars.
 
     Attributes:
-        total: What training minimises, ``reconstruction + code``.
+        total: ``reconstruction + code``, which training minimises.
         reconstruction: L2, 1/(2N) sum ||Rec(c) - x||^2.
-        code: L1, lambda/N sum ||c||^2; or how far the code is from a teacher's.
+        code: L1, lambda/N sum ||c||^2; or the distance of the code from that of a teacher.
     """
 
     total: Tensor
@@ -30,20 +30,19 @@ def purifier_loss(
     """Compute L1 + L2 of Jia et al. 2019 (Equations 2 to 4).
 
     Both squared norms are **summed over the elements of an image** and **averaged over the N
-    images** of the batch. The paper writes the 1/N for L2 only; with L1 summed over the batch the
-    pressure on the code would grow with the batch size, so L1 is averaged likewise. Summing inside
-    an image (not averaging) keeps the paper's lambda meaningful: both parts then count one image's
-    error and one image's bits, and their balance does not depend on the image's size, since each
-    grows with the number of pixels.
+    images** of the batch. The paper writes the 1/N for L2 only; an L1 summed over the batch would
+    put more pressure on the code in larger batches, so L1 is averaged too. With sums inside an
+    image the paper's lambda keeps its meaning: both parts grow with the number of pixels, so their
+    balance does not depend on the size of the images.
 
     Args:
         images: x, clean, (N, C, H, W) in [0, 1].
         purified: Rec(c), the same shape and range.
         code: c, (N, K, h, w) in [0, 1].
         code_weight: lambda. A positive value makes the code use more zeros.
-        balanced: Weigh each image by the inverse of its own error, so that its PSNR counts and not
-            its error: where images of a batch are coded at different rates, those of the lowest
-            would else be most of the loss. The loss keeps its value, its gradient is another.
+        balanced: Weight each image by the inverse of its error, so that the gradient is that of the
+            mean PSNR. Otherwise, where images of a batch are coded at different rates, those of
+            the lowest rate would dominate. The value of the loss stays the same.
 
     Returns:
         The loss and its parts by name.
@@ -52,7 +51,7 @@ def purifier_loss(
     errors = (purified - images).square().flatten(1).sum(1) / 2
     if balanced:
         sizes = errors.detach().clamp(min=1e-12)
-        # The loss keeps its value, and with it its balance with the code's part.
+        # The value of the loss stays the same, and so does its balance with the part of the code.
         errors = errors * (sizes.mean() / sizes)
     reconstruction = errors.mean()
     sparsity = code_weight * code.square().sum() / count
@@ -67,21 +66,22 @@ def taught_loss(
     phi: float,
     teaching: float = 30.0,
 ) -> PurifierLoss:
-    """Compute what a purifier minimises that learns another's code.
+    """Compute the loss of a purifier that learns the code of a teacher.
 
-    The reconstruction is L2 as in `purifier_loss`, averaged over what is rebuilt from the network's
-    own code and from the teacher's: the decoder then serves both encoders. The code's part is the
-    cross-entropy of the teacher's bits under sigmoid(z / phi), averaged over bits. Bits of which
-    the teacher itself is less sure than the noise is wide count as much less: how they fall is
-    chance.
+    The reconstruction is L2 as in `purifier_loss`, averaged over the images rebuilt from the
+    network's own code and from the teacher's, so that the decoder works with both encoders. The
+    part of the code is the cross-entropy of the teacher's bits under sigmoid(z / phi), averaged
+    over bits. A bit that the teacher decides by less than phi has a proportionally smaller weight,
+    since the noise of its training decided it as well.
 
     Args:
         images: x, clean, (N, C, H, W) in [0, 1].
-        purified: What is rebuilt from the own code and from the teacher's, of the same shape.
+        purified: Images rebuilt from the network's own code and from the teacher's, of the same
+            shape.
         logits: z of the network, (N, K, h, w).
         taught: z of the teacher, of the same shape.
-        phi: Scale of the logits, 1 at least.
-        teaching: Weight of the code's part.
+        phi: Scale of the logits; at least 1 is used.
+        teaching: Weight of the part of the code.
 
     Returns:
         The loss and its parts by name.

@@ -1,4 +1,4 @@
-"""How far images are from each other, in decibels."""
+"""The distance between images, in decibels."""
 
 import math
 
@@ -12,10 +12,10 @@ def round_to_8_bits(images: Tensor) -> Tensor:
 
 
 def peak_signal_noise_ratio(images: Tensor, reference: Tensor) -> Tensor:
-    """Return the mean over images of their PSNR in dB, for (N, C, H, W) in [0, 1].
+    """Return the mean PSNR in dB over the images, for (N, C, H, W) in [0, 1].
 
-    An image without any error counts as if one of its values were off by half an 8-bit step,
-    since a mean over infinity says nothing.
+    An image without any error counts as if one of its values were off by half an 8-bit step, so
+    that the mean stays finite.
     """
     floor = (0.5 / 255) ** 2 / reference[0].numel()
     error = (images - reference).square().flatten(1).mean(1).clamp(min=floor)
@@ -27,7 +27,7 @@ def pooled_psnr(images: Tensor, reference: Tensor) -> float:
 
     Args:
         images: Any shape, in [0, 1].
-        reference: The same shape.
+        reference: Of the same shape.
     """
     return decibels((images - reference).square().mean().item())
 

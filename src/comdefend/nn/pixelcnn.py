@@ -1,32 +1,31 @@
-"""A model of images, pixel after pixel: what PixelDefend makes images more probable by."""
+"""An autoregressive model of images, with which PixelDefend makes images more probable."""
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import cast
 
+import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from comdefend.errors import InputError
-from comdefend.nn.config import MAX_LAYERS, MAX_WIDTH, NetworkConfig, check_integer
+from comdefend.nn.config import MAX_LAYERS, MAX_WIDTH, check_channels, check_integer
 from comdefend.nn.images import check_images
 from comdefend.nn.logistics import log_likelihood, parameter_count
+from comdefend.nn.network import Network
 
 MAX_MIXTURES = 100
 
 
-@dataclass(frozen=True, slots=True)
-class PixelCNNConfig(NetworkConfig):
+class PixelCNNConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Architecture of a `PixelCNN`.
 
     Attributes:
         channels: Channels of the images, 3 for RGB and 1 for grey.
-        width: Channels of the features of each of the two streams.
-        layers: Residual blocks.
-        mixtures: Logistic distributions in a pixel's mixture.
-        eps: How far PixelDefend moves values, in units of 1/255; no part of the model itself.
+        width: Channels of the features in each of the two streams.
+        layers: Number of residual blocks.
+        mixtures: Number of logistic distributions in the mixture of a pixel.
+        eps: How far PixelDefend moves values, in units of 1/255; not part of the model itself.
 
     Raises:
         InputError: A field is out of its range.
@@ -39,8 +38,7 @@ class PixelCNNConfig(NetworkConfig):
     eps: int = 16
 
     def __post_init__(self) -> None:
-        if self.channels not in (1, 3):
-            raise InputError(f"channels must be 1 (grey) or 3 (RGB), not {self.channels!r}")
+        check_channels(self.channels)
         check_integer("width", self.width, MAX_WIDTH)
         check_integer("layers", self.layers, MAX_LAYERS)
         check_integer("mixtures", self.mixtures, MAX_MIXTURES)
@@ -48,29 +46,33 @@ class PixelCNNConfig(NetworkConfig):
 
     @property
     def reach(self) -> tuple[int, int]:
-        """How far back a pixel's distribution looks: rows up, and columns to the left in its row.
+        """How far back the distribution of a pixel looks: rows up, columns left in its own row.
 
-        In the row above it also looks ``layers + 1`` columns to the right, and to the left.
+        In the row above it also looks ``layers + 1`` columns to the left and to the right.
         """
         return self.layers + 2, self.layers + 2
 
 
-class PixelCNN(nn.Module):
-    """A small PixelCNN++ (Salimans et al. 2017): each pixel's distribution given those before it.
+class PixelCNN(Network):
+    """A small PixelCNN++ (Salimans et al. 2017): the distribution of each pixel given those before.
 
-    Two streams of features, as van den Oord et al. 2016 introduced them: one looks at all rows
-    above the pixel, the other at what is left of it in its row and at the first stream, so that
-    nothing before the pixel is out of sight. Gated residual blocks, each a convolution a stream;
-    unlike the original all at full resolution and without dropout.
+    Two streams of features (van den Oord et al. 2016): one sees all rows above the pixel, the other
+    sees the pixels to the left in its row, and the first stream. Together they see everything that
+    comes before the pixel. Gated residual blocks with one convolution per stream; unlike the
+    original, all at full resolution and without dropout.
 
     Args:
         config: The architecture.
     """
 
+    kind = "pixelcnn"
+    config_type = PixelCNNConfig
+    config: PixelCNNConfig
+
     def __init__(self, config: PixelCNNConfig) -> None:
         super().__init__()
         self.config = config
-        # One input more than colours, constant: it tells the image from what is beyond its border.
+        # One more input than colours, constant: it tells the image from the padding around it.
         self.above = nn.Conv2d(config.channels + 1, config.width, (2, 3))
         self.left = nn.Conv2d(config.channels + 1, config.width, (1, 2))
         self.blocks = nn.ModuleList(_Block(config.width) for _ in range(config.layers))
@@ -82,7 +84,7 @@ class PixelCNN(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the parameters of every pixel's distribution, given the pixels before it.
+        """Return the parameters of each pixel's distribution, given the pixels before it.
 
         Args:
             images: (N, C, H, W) float in [0, 1].
@@ -95,7 +97,7 @@ class PixelCNN(nn.Module):
             InputTypeError: Not a tensor of the weights' float type.
         """
         inputs = self._inputs(images)
-        # Shifted: what a filter looks at ends one row above, and one pixel to the left.
+        # Shifted, so that a filter sees up to one row above, and up to one pixel to the left.
         above = self.above(F.pad(inputs[..., :-1, :], (1, 1, 2, 0)))
         left = self.left(F.pad(inputs[..., :-1], (2, 0)))
         for block in self.blocks:
@@ -103,7 +105,7 @@ class PixelCNN(nn.Module):
         return self.head(left).permute(0, 2, 3, 1)
 
     def bits_per_dimension(self, images: Tensor) -> Tensor:
-        """Return -log2 of images' probability, divided by their number of values.
+        """Return -log2 of the probability of each image, divided by its number of values.
 
         Args:
             images: (N, C, H, W) float in [0, 1], in steps of 1/255.
@@ -122,9 +124,9 @@ class PixelCNN(nn.Module):
     def scan(self, images: Tensor) -> Iterator[tuple[int, int, Tensor]]:
         """Visit pixels in raster order, with the distribution of each given those before it.
 
-        Who iterates may write into ``images`` at the pixel being visited: later distributions are
-        those given what stands there then. Every feature is computed once, when all that it
-        depends on is known (Ramachandran et al. 2017), so a scan costs what one pass does.
+        The caller may change ``images`` at the pixel being visited; later distributions take it
+        into account. Every feature is computed once, when all that it depends on is known
+        (Ramachandran et al. 2017), so a scan costs as much as one pass.
 
         Args:
             images: (N, C, H, W) float in [0, 1].
@@ -138,7 +140,7 @@ class PixelCNN(nn.Module):
         height, width = images.shape[-2:]
         inputs = F.pad(self._inputs(images), (2, 1, 2, 0))
         blocks = cast(list[_Block], list(self.blocks))
-        # What the blocks' filters saw in the row above, and at the pixel to the left.
+        # Inputs of the blocks' filters in the row above; `pixels` below, at the pixel to the left.
         rows = [images.new_zeros(len(images), self.config.width, 1, width) for _ in blocks]
         for row in range(height):
             above, links = self.above(inputs[:, :, row : row + 2, 1:]), []

@@ -1,19 +1,21 @@
 """ComCNN, RecCNN, and the two together: ComDefend (Jia et al., CVPR 2019)."""
 
-import dataclasses
 from itertools import pairwise
 
 import torch
+from msgspec.structs import replace
 from torch import Tensor, nn
 
 from comdefend.errors import InputError
-from comdefend.nn.binarize import noisy_sigmoid, threshold
+from comdefend.nn.binarize import Threshold
 from comdefend.nn.config import RGB_12BPP, PurifierConfig
+from comdefend.nn.device import device_of, dtype_of
 from comdefend.nn.images import check_dtype, check_images, check_range, pad_to_multiple
+from comdefend.nn.network import Network
 
 
 class ComCNN(nn.Module):
-    """Compressing network: images to logits, one for each bit of the code.
+    """Compressing network: images to logits, one per bit of the code.
 
     (N, C, H, W) in [0, 1], H and W divisible by ``multiple`` -> (N, K, H/d, W/d), unbounded.
     Jia et al. 2019, Table 1.
@@ -48,23 +50,53 @@ class RecCNN(nn.Module):
         return torch.sigmoid(self.shuffle(self.layers(self.unshuffle(code))))
 
 
-class ComDefend(nn.Module):
+class ComDefend(Network):
     """A purifier: compresses images to a binary code and rebuilds them from it.
 
+    Composed of three modules::
+
+        images -- encoder --> logits z -- binarizer --> code -- decoder --> purified images
+
     Called on images it returns purified images of the same shape. In training mode the code is
-    soft and noisy (`noisy_sigmoid`), in evaluation mode hard (`threshold`), with gradients passed
-    straight through, so that attacking ``classifier(purifier(x))`` by gradient is an adaptive
-    attack.
+    soft and noisy, in evaluation mode hard (`Threshold`). Gradients pass straight through the hard
+    code, so attacking ``classifier(purifier(x))`` by gradient is an adaptive attack.
 
     Args:
         config: The architecture; the paper's RGB network by default.
+        encoder: Images to logits, as `ComCNN`, which is the default.
+        decoder: Code to images, as `RecCNN`, which is the default.
+        binarizer: Logits, and noise or None, to a code; `Threshold` by default.
     """
 
-    def __init__(self, config: PurifierConfig = RGB_12BPP) -> None:
+    kind = "purifier"
+    config_type = PurifierConfig
+    config: PurifierConfig
+
+    encoder: nn.Module
+    decoder: nn.Module
+    binarizer: nn.Module
+
+    def __init__(
+        self,
+        config: PurifierConfig = RGB_12BPP,
+        encoder: nn.Module | None = None,
+        decoder: nn.Module | None = None,
+        binarizer: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
-        self.encoder = ComCNN(config)
-        self.decoder = RecCNN(config)
+        self.encoder = ComCNN(config) if encoder is None else encoder
+        self.decoder = RecCNN(config) if decoder is None else decoder
+        self.binarizer = Threshold(config.phi) if binarizer is None else binarizer
+
+    def with_binarizer(self, binarizer: nn.Module) -> "ComDefend":
+        """Return a purifier with the same encoder and decoder, in the same mode.
+
+        Args:
+            binarizer: Logits, and noise or None, to a code.
+        """
+        purifier = ComDefend(self.config, self.encoder, self.decoder, binarizer)
+        return purifier.train(self.training)
 
     def logits(self, images: Tensor) -> Tensor:
         """Return z, the real-valued code before binarisation.
@@ -74,14 +106,14 @@ class ComDefend(nn.Module):
                 not divide are padded by reflection at the right and the bottom.
 
         Returns:
-            (N, K, h, w), as `PurifierConfig.code_side` has them: H/d and W/d, rounded up to a
-            multiple of the reduction.
+            (N, K, h, w), with h and w from `PurifierConfig.code_side`: H/d and W/d, rounded up to
+            a multiple of the reduction.
 
         Raises:
             InputError: Wrong shape, channel count or range, or NaN.
             InputTypeError: Not a tensor of the weights' float type.
         """
-        check_images(images, self.config.channels, self._dtype)
+        check_images(images, self.config.channels, dtype_of(self))
         return self.encoder(pad_to_multiple(images, self.config.multiple))
 
     def binarize(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -89,13 +121,10 @@ class ComDefend(nn.Module):
 
         Args:
             logits: (N, K, h, w).
-            noise: In training mode, standard normal of the same shape, scaled by phi here;
-                drawn anew when missing. Evaluation mode has no noise.
+            noise: In training mode, standard normal of the same shape, scaled by phi here; by
+                default it is drawn. Evaluation mode has no noise.
         """
-        if not self.training:
-            return threshold(logits)
-        noise = torch.randn_like(logits) if noise is None else noise
-        return noisy_sigmoid(logits, self.config.phi * noise)
+        return self.binarizer(logits, noise)
 
     def encode(self, images: Tensor) -> Tensor:
         """Compress images to their code.
@@ -104,7 +133,7 @@ class ComDefend(nn.Module):
             images: (N, C, H, W) float in [0, 1].
 
         Returns:
-            (N, K, h, w), 0 or 1 in evaluation mode; h and w as for `logits`.
+            (N, K, h, w), 0 or 1 in evaluation mode; h and w are those of `logits`.
 
         Raises:
             InputError: Wrong shape, channel count or range, or NaN.
@@ -117,17 +146,17 @@ class ComDefend(nn.Module):
 
         Args:
             code: (N, K, h, w) float in [0, 1].
-            size: (H, W) of the images; needed only where ``config.multiple`` does not divide it.
+            size: (H, W) of the images; needed only if ``config.multiple`` does not divide it.
 
         Returns:
             (N, C, H, W) in [0, 1].
 
         Raises:
-            InputError: The code's shape does not fit the weights or the size, or its values do
+            InputError: The shape of the code does not fit the weights or the size, or its values do
                 not lie in [0, 1].
             InputTypeError: Not a tensor of the weights' float type.
         """
-        check_dtype("code", code, self._dtype)
+        check_dtype("code", code, dtype_of(self))
         if code.ndim != 4 or code.shape[1] != self.config.code_maps:
             raise InputError(
                 f"code must have shape (N, {self.config.code_maps}, h, w), not {tuple(code.shape)}"
@@ -151,35 +180,36 @@ class ComDefend(nn.Module):
                 )
         if self.config.multiple == 1:
             return images
-        # By index, as the padding: exported programs would tie a slice to sizes that it divides.
+        # By index, like the padding: an exported program with a slice would only take sizes that
+        # need no padding.
         rows, columns = (torch.arange(length, device=images.device) for length in size)
         return images.index_select(-2, rows).index_select(-1, columns)
 
     def at(self, bpp: float) -> "ComDefend":
-        """Return the purifier that uses the first maps of the code alone.
+        """Return the purifier that uses only the first maps of the code.
 
-        It shares these weights: a map that is left out is one filter less in the encoder, and one
-        input less in the decoder, which training with nested dropout (Rippel et al. 2014) showed as
-        zeros.
+        It shares these weights. A map that is left out is one filter less in the encoder and one
+        input less in the decoder. Training with nested dropout (Rippel et al. 2014) showed the
+        decoder such maps as zeros.
 
         Args:
-            bpp: Bits a pixel, one of ``config.bpps``.
+            bpp: Bits per pixel, one of ``config.bpps``.
 
         Raises:
             InputError: The weights were not trained for that rate.
         """
         if bpp not in self.config.bpps:
             known = ", ".join(f"{rate:g}" for rate in self.config.bpps)
-            raise InputError(f"bpp: these weights work at {known} bits a pixel, not at {bpp:g}")
+            raise InputError(f"bpp: these weights work at {known} bits per pixel, not at {bpp:g}")
         maps = round(bpp * self.config.downscale**2)
         rates = tuple(rate for rate in self.config.rates if rate < maps)
-        config = dataclasses.replace(self.config, code_maps=maps, rates=rates)
+        config = replace(self.config, code_maps=maps, rates=rates)
         with torch.device("meta"):
-            shorter = ComDefend(config)
+            shorter = ComDefend(config, binarizer=self.binarizer)
         state = self.state_dict()
-        last = f"encoder.layers.{len(self.encoder.layers) - 1}"
-        # Of every map, a layer computes as many channels as a block has positions of the code.
-        kept = maps * self.config.reduction**2
+        last = f"encoder.layers.{2 * len(config.encoder_widths)}"
+        # For each map a layer computes as many channels as a block has positions of the code.
+        kept = maps * config.reduction**2
         state[f"{last}.weight"] = state[f"{last}.weight"][:kept]
         state[f"{last}.bias"] = state[f"{last}.bias"][:kept]
         state["decoder.layers.0.weight"] = state["decoder.layers.0.weight"][:, :kept]
@@ -199,15 +229,11 @@ class ComDefend(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.parameters()).device
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return next(self.parameters()).dtype
+        return device_of(self)
 
 
 def _convolutions(channels: tuple[int, ...]) -> nn.Sequential:
-    """3x3 convolutions from width to width, with an ELU after every one but the last."""
+    """Return 3x3 convolutions from width to width, with an ELU after all but the last."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(channels):
         layers += [nn.Conv2d(inputs, outputs, kernel_size=3, padding=1), nn.ELU()]
@@ -215,5 +241,5 @@ def _convolutions(channels: tuple[int, ...]) -> nn.Sequential:
 
 
 def _rearranging(kind: type[nn.PixelShuffle] | type[nn.PixelUnshuffle], factor: int) -> nn.Module:
-    """Nothing where the factor is 1: exported graphs would spend time on it."""
+    # Left out for a factor of 1, since exported graphs would spend time on it.
     return kind(factor) if factor > 1 else nn.Identity()

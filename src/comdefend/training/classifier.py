@@ -1,8 +1,8 @@
 """Training the small classifiers that ship with the package."""
 
-import dataclasses
 from pathlib import Path
 
+import msgspec
 import torch
 import torch.nn.functional as F
 from rich.console import Console
@@ -160,7 +160,7 @@ def _start(recipe: ClassifierRecipe) -> SmallClassifier | None:
 def _initial(recipe: ClassifierRecipe, training: ImageSet) -> SmallClassifier:
     """Return a classifier that knows nothing but how to normalise the training images."""
     channels = _channels(training)
-    network = dataclasses.replace(
+    network = msgspec.structs.replace(
         recipe.network,
         classes=training.class_count,
         mean=tuple(channels.mean(1).tolist()),

@@ -1,9 +1,9 @@
 """Training a purifier: encoder and decoder together, on clean images only."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
@@ -184,7 +184,7 @@ def initialize(purifier: ComDefend) -> None:
 def _start_from(purifier: ComDefend, weights: str) -> None:
     given = load(weights)
     # The noise holds no weights, and may be another than the start was trained with.
-    if dataclasses.replace(given.config, phi=purifier.config.phi) != purifier.config:
+    if msgspec.structs.replace(given.config, phi=purifier.config.phi) != purifier.config:
         raise InputError(f"start: {weights} has other layers than the recipe's network")
     purifier.load_state_dict(given.state_dict())
 

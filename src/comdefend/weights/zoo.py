@@ -1,37 +1,39 @@
-"""Weight files: safetensors with configuration and training record, by name or by path.
-
-A file's metadata holds ``kind`` (``purifier``, ``classifier``, ``denoiser`` or ``pixelcnn``),
-``config`` and ``record``, the latter two as JSON. Nothing is ever unpickled, and no size in a
-header is believed before the configuration's bounds and the tensors' shapes agree.
-"""
+"""Weights by name or path: the files that ship, and those that training writes."""
 
 import hashlib
-import json
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import nn
 
-from comdefend.common.atomic import atomic_write
 from comdefend.errors import DataMissingError, InputError, WeightsError
-from comdefend.nn.classifier import ClassifierConfig, SmallClassifier
-from comdefend.nn.config import PurifierConfig
-from comdefend.nn.denoiser import Denoiser, DenoiserConfig
-from comdefend.nn.pixelcnn import PixelCNN, PixelCNNConfig
 from comdefend.nn.purifier import ComDefend
+from comdefend.weights.files import read_kind, read_network, read_record, save_weights
+
+if TYPE_CHECKING:
+    from comdefend.nn.classifier import SmallClassifier
+    from comdefend.nn.denoiser import Denoiser
+    from comdefend.nn.pixelcnn import PixelCNN
+
+__all__ = [
+    "RECOMMENDED", "checksum", "classifier_weights", "load", "load_classifier", "load_purifying",
+    "load_record", "save_weights", "split_rate", "weights",
+]  # fmt: skip
+
+RECOMMENDED = "rgb-variable@2"
+"""The purifier to take where nothing speaks for another: the default of every command."""
 
 _SHIPPED = resources.files("comdefend.weights") / "shipped"
 _SUFFIX = ".safetensors"
-_KINDS: dict[type[nn.Module], str] = {
-    ComDefend: "purifier",
-    SmallClassifier: "classifier",
-    Denoiser: "denoiser",
-    PixelCNN: "pixelcnn",
-}
+
+
+class _Shipped(msgspec.Struct, frozen=True):
+    """A shipped file: the kind of its network, and its checksum."""
+
+    kind: Literal["purifier", "classifier"]
+    sha256: str
 
 
 def weights() -> list[str]:
@@ -48,29 +50,26 @@ def load(name: str | Path, device: torch.device | str = "cpu") -> ComDefend:
     """Load a purifier in evaluation mode.
 
     Args:
-        name: A name of `weights`, or the path of a ``.safetensors`` file made by training;
-            followed by ``@BPP`` for fewer bits a pixel, where the weights work at several.
+        name: One of `weights`, or the path of a ``.safetensors`` file made by training. Followed
+            by ``@BPP`` for fewer bits per pixel, if the weights work at several rates.
         device: Where to put it.
 
     Raises:
         InputError: Unknown name, or a rate that the weights do not have; the message lists the
             known ones.
         DataMissingError: The path does not exist.
-        WeightsError: The file is corrupt, or holds something else than a purifier.
+        WeightsError: The file is corrupt, or does not hold a purifier.
     """
     stored, bpp = split_rate(str(name))
-    config, path = _open(stored, "purifier", PurifierConfig)
-    with torch.device("meta"):
-        purifier = ComDefend(config)
-    purifier = _fill(purifier, path, device)
+    purifier = read_network(_locate(stored, weights()), ComDefend, device)
     return purifier if bpp is None else purifier.at(bpp)
 
 
 def split_rate(name: str) -> tuple[str, float | None]:
-    """Split ``NAME@BPP`` into the name or path of weights and the bits a pixel.
+    """Split ``NAME@BPP`` into the name or path of weights and the bits per pixel.
 
     Raises:
-        InputError: What stands behind the last @ is no number.
+        InputError: The part after the last @ is not a number.
     """
     stored, at, bpp = name.rpartition("@")
     if not at or name.endswith(_SUFFIX):
@@ -78,56 +77,53 @@ def split_rate(name: str) -> tuple[str, float | None]:
     try:
         return stored, float(bpp)
     except ValueError:
-        raise InputError(f"{name}: behind @ stand bits a pixel, not '{bpp}'") from None
+        raise InputError(f"{name}: after @ come bits per pixel, not '{bpp}'") from None
 
 
-def load_classifier(name: str | Path, device: torch.device | str = "cpu") -> SmallClassifier:
+def load_classifier(name: str | Path, device: torch.device | str = "cpu") -> "SmallClassifier":
     """Load a small classifier in evaluation mode; it takes images in [0, 1].
 
     Args:
-        name: A name of `classifier_weights`, or the path of a ``.safetensors`` file.
+        name: One of `classifier_weights`, or the path of a ``.safetensors`` file.
         device: Where to put it.
 
     Raises:
         InputError: Unknown name; the message lists the known ones.
         DataMissingError: The path does not exist.
-        WeightsError: The file is corrupt, or holds something else than a classifier.
+        WeightsError: The file is corrupt, or does not hold a classifier.
     """
-    config, path = _open(name, "classifier", ClassifierConfig)
-    with torch.device("meta"):
-        classifier = SmallClassifier(config)
-    return _fill(classifier, path, device)
+    from comdefend.nn.classifier import SmallClassifier
+
+    return read_network(_locate(str(name), classifier_weights()), SmallClassifier, device)
 
 
 def load_purifying(
     name: str | Path, device: torch.device | str = "cpu"
-) -> ComDefend | Denoiser | PixelCNN:
-    """Load whatever a weight file holds to purify images by, in evaluation mode.
+) -> "ComDefend | Denoiser | PixelCNN":
+    """Load any network that purifies images, in evaluation mode.
 
     Args:
-        name: A name of `weights`, or the path of a ``.safetensors`` file.
+        name: One of `weights`, or the path of a ``.safetensors`` file.
         device: Where to put it.
 
     Raises:
         InputError, DataMissingError: As for `load`.
-        WeightsError: The file is corrupt, or holds nothing that purifies.
+        WeightsError: The file is corrupt, or does not hold a network that purifies.
     """
-    kind = _metadata(_locate(split_rate(str(name))[0], weights())).get("kind")
-    if kind == "denoiser":
-        config, path = _open(name, kind, DenoiserConfig)
-        with torch.device("meta"):
-            denoiser = Denoiser(config)
-        return _fill(denoiser, path, device)
-    if kind == "pixelcnn":
-        model_config, path = _open(name, kind, PixelCNNConfig)
-        with torch.device("meta"):
-            model = PixelCNN(model_config)
-        return _fill(model, path, device)
+    from comdefend.nn.denoiser import Denoiser
+    from comdefend.nn.pixelcnn import PixelCNN
+
+    path = _locate(split_rate(str(name))[0], weights())
+    match read_kind(path):
+        case Denoiser.kind:
+            return read_network(path, Denoiser, device)
+        case PixelCNN.kind:
+            return read_network(path, PixelCNN, device)
     return load(name, device)
 
 
 def load_record(name: str | Path) -> dict[str, Any]:
-    """Return the training record of a weight file: recipe, data, seed and what was measured.
+    """Return the training record of a weight file: recipe, data, seed and measurements.
 
     Args:
         name: A shipped name, or the path of a ``.safetensors`` file.
@@ -135,123 +131,52 @@ def load_record(name: str | Path) -> dict[str, Any]:
     Raises:
         InputError, DataMissingError, WeightsError: As for `load`.
     """
-    path = _locate(split_rate(str(name))[0], weights() + classifier_weights())
-    return _json(_metadata(path), "record", path)
+    return read_record(_locate_any(name))
 
 
 def checksum(name: str | Path) -> str:
     """Return the SHA-256 of a weight file.
 
     Args:
-        name: A shipped name, or the path of a ``.safetensors`` file; a rate behind it is left out.
+        name: A shipped name, or the path of a ``.safetensors`` file; a rate after it is ignored.
 
     Raises:
         InputError, DataMissingError, WeightsError: As for `load`.
     """
-    path = _locate(split_rate(str(name))[0], weights() + classifier_weights())
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return _digest(_locate_any(name))
 
 
-def save_weights(
-    path: Path,
-    module: ComDefend | SmallClassifier | Denoiser | PixelCNN,
-    record: dict[str, Any],
-    half: bool = False,
-) -> None:
-    """Write a module with its configuration and training record, atomically.
-
-    Args:
-        path: The ``.safetensors`` file to write.
-        module: A network of one of the kinds.
-        record: How it was trained and what it measured, JSON types only.
-        half: Store floats in 16 bits; loading turns them back into 32.
-
-    Raises:
-        OutputError: The file cannot be written.
-    """
-    tensors = {
-        name: (t.half() if half and t.is_floating_point() else t).detach().cpu().contiguous()
-        for name, t in module.state_dict().items()
-    }
-    metadata = {
-        "kind": _KINDS[type(module)],
-        "config": json.dumps(module.config.to_dict()),
-        "record": json.dumps(record),
-    }
-    atomic_write(path, save(tensors, metadata))
-
-
-def _index() -> dict[str, dict[str, str]]:
-    """Name -> kind and SHA-256 of the shipped files."""
-    return json.loads((_SHIPPED / "index.json").read_text())
+def _index() -> dict[str, _Shipped]:
+    text = (_SHIPPED / "index.json").read_text()
+    return msgspec.json.decode(text, type=dict[str, _Shipped])
 
 
 def _names(kind: str) -> list[str]:
-    return sorted(name for name, entry in _index().items() if entry["kind"] == kind)
+    return sorted(name for name, shipped in _index().items() if shipped.kind == kind)
+
+
+def _locate_any(name: str | Path) -> Path:
+    return _locate(split_rate(str(name))[0], weights() + classifier_weights())
 
 
 def _locate(name: str, known: list[str]) -> Path:
-    if not name.endswith(_SUFFIX):
-        if name not in known:
-            raise InputError(
-                f"unknown weights '{name}'; known: {', '.join(known)}, or a {_SUFFIX} file"
-            )
-        path = Path(str(_SHIPPED / f"{name}{_SUFFIX}"))
-        if not path.is_file():
-            raise WeightsError(f"{path}: missing from the installation; install comdefend again")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != _index()[name]["sha256"]:
-            raise WeightsError(
-                f"{path}: corrupt, its SHA-256 is not the published one; install comdefend again"
-            )
+    if name.endswith(_SUFFIX):
+        if not (path := Path(name)).is_file():
+            raise DataMissingError(f"{name}: no such weight file")
         return path
-    if not (path := Path(name)).is_file():
-        raise DataMissingError(f"{name}: no such weight file")
+    if name not in known:
+        raise InputError(
+            f"unknown weights '{name}'; known: {', '.join(known)}, or a {_SUFFIX} file"
+        )
+    path = Path(str(_SHIPPED / f"{name}{_SUFFIX}"))
+    if not path.is_file():
+        raise WeightsError(f"{path}: missing from the installation; install comdefend again")
+    if _digest(path) != _index()[name].sha256:
+        raise WeightsError(
+            f"{path}: corrupt, its SHA-256 is not the published one; install comdefend again"
+        )
     return path
 
 
-def _metadata(path: Path) -> dict[str, str]:
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            return file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: corrupt, not a safetensors file ({error})") from error
-
-
-_Config = TypeVar("_Config", PurifierConfig, ClassifierConfig, DenoiserConfig, PixelCNNConfig)
-
-
-def _open(name: str | Path, kind: str, config: type[_Config]) -> tuple[_Config, Path]:
-    path = _locate(str(name), _names(kind))
-    metadata = _metadata(path)
-    if metadata.get("kind") != kind:
-        raise WeightsError(f"{path}: holds no comdefend {kind}")
-    try:
-        return config.from_dict(_json(metadata, "config", path)), path
-    except InputError as error:
-        raise WeightsError(f"{path}: its metadata holds no valid config ({error})") from error
-
-
-def _json(metadata: dict[str, str], key: str, path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(metadata[key]))
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path}: its metadata holds no valid {key}") from error
-
-
-_Module = TypeVar("_Module", bound=nn.Module)
-
-
-def _fill(module: _Module, path: Path, device: torch.device | str) -> _Module:
-    """Load tensors into a module on the meta device, which holds shapes and no memory."""
-    expected = module.state_dict()
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            # Names and shapes come from the header; compare them before reading any tensor.
-            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-            if shapes != {name: list(tensor.shape) for name, tensor in expected.items()}:
-                raise WeightsError(f"{path}: its tensors do not fit its configuration")
-            tensors = {name: file.get_tensor(name) for name in shapes}
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: corrupt ({error})") from error
-    module.to_empty(device=device).load_state_dict(tensors)
-    return module.eval()
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
