@@ -11,6 +11,7 @@ from comdefend.weights.zoo import load_classifier, save_weights
 def test_every_architecture_classifies_and_keeps_its_weights(
     tmp_path, architecture, channels, side
 ):
+    torch.manual_seed(0)
     mean, std = (0.5,) * channels, (0.25,) * channels
     config = ClassifierConfig(channels, 7, architecture, (4, 4, 8, 8), mean, std)
     classifier = SmallClassifier(config).eval()

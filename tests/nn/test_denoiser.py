@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from comdefend.common.schema import build
 from comdefend.defenses import load_defense
 from comdefend.errors import InputError, InputTypeError, WeightsError
 from comdefend.nn.denoiser import Denoiser, DenoiserConfig
@@ -72,15 +73,15 @@ def test_bad_images():
     ("values", "message"),
     [
         ({"channels": 2}, "channels must be 1"),
-        ({"widths": []}, "widths must be a list of 1 to 6 widths"),
-        ({"widths": [4] * 7}, "widths must be a list of 1 to 6 widths"),
+        ({"widths": []}, "widths must be a tuple of 1 to 6 widths"),
+        ({"widths": [4] * 7}, "widths must be a tuple of 1 to 6 widths"),
         ({"widths": [4, 10**6]}, "widths must be an integer from 1 to 2048"),
-        ({"depth": 3}, r"unknown configuration keys \['depth'\]"),
+        ({"depth": 3}, "unknown field 'depth'; known: channels"),
     ],
 )
 def test_bad_configurations(values, message):
     with pytest.raises(InputError, match=message):
-        DenoiserConfig.from_dict(values)
+        build(DenoiserConfig, values, "network")
 
 
 def test_weights_load_as_they_were_saved_and_are_no_comdefend(tmp_path):

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from comdefend.common.schema import build
 from comdefend.errors import InputError, WeightsError
 from comdefend.nn.logistics import PixelMixture, log_likelihood, parameter_count
 from comdefend.nn.pixelcnn import PixelCNN, PixelCNNConfig
@@ -131,12 +132,12 @@ def test_bits_per_dimension():
         ({"layers": 65}, "layers must be an integer from 1 to 64"),
         ({"mixtures": 10**6}, "mixtures must be an integer from 1 to 100"),
         ({"eps": 256}, "eps must be an integer from 1 to 255"),
-        ({"depth": 3}, r"unknown configuration keys \['depth'\]"),
+        ({"depth": 3}, "unknown field 'depth'; known: channels"),
     ],
 )
 def test_bad_configurations(values, message):
     with pytest.raises(InputError, match=message):
-        PixelCNNConfig.from_dict(values)
+        build(PixelCNNConfig, values, "network")
 
 
 def test_weights_load_as_they_were_saved_and_are_no_comdefend(tmp_path):

@@ -20,6 +20,7 @@ from comdefend.classifiers import open_classifier
 from comdefend.common.atomic import atomic_write, make_folder
 from comdefend.common.extras import require, require_extra
 from comdefend.common.provenance import commit
+from comdefend.common.schema import to_plain
 from comdefend.defenses import DefendedClassifier
 from comdefend.engines.graphs import (
     convolution_dims,
@@ -129,7 +130,7 @@ def export(
         "commit": commit(),
         "weights": Path(weights).name,
         "sha256": zoo.checksum(weights),
-        "config": purifier.config.to_dict(),
+        "config": to_plain(purifier.config),
         "part": part,
         "input": input,
     }

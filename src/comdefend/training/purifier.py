@@ -124,8 +124,7 @@ class PurifierTraining(LightningModule):
     def configure_optimizers(self) -> Any:
         """Return Muon for filters and Adam for biases, with their schedules."""
         recipe = self.recipe
-        logit_filter = self.purifier.encoder.layers[-1].weight
-        assert isinstance(logit_filter, Tensor)
+        logit_filter = _logit_layer(self.purifier).weight
         filters: list[Tensor] = [
             p for p in self.purifier.parameters() if p.ndim > 1 and p is not logit_filter
         ]
@@ -176,9 +175,11 @@ def initialize(purifier: ComDefend) -> None:
             nn.init.orthogonal_(module.weight, INITIAL_GAIN)
             assert module.bias is not None
             nn.init.zeros_(module.bias)
-    logit_layer = purifier.encoder.layers[-1]
-    assert isinstance(logit_layer, nn.Conv2d)
-    logit_layer.weight.mul_(max(LOGIT_GAIN * purifier.config.phi, 1.0))
+    _logit_layer(purifier).weight.mul_(max(LOGIT_GAIN * purifier.config.phi, 1.0))
+
+
+def _logit_layer(purifier: ComDefend) -> nn.Conv2d:
+    return [m for m in purifier.encoder.modules() if isinstance(m, nn.Conv2d)][-1]
 
 
 def _start_from(purifier: ComDefend, weights: str) -> None:
