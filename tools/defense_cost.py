@@ -1,27 +1,27 @@
 """Record what defences cost, and what bfloat16 changes: ``python tools/defense_cost.py``.
 
-Takes CIFAR-10 from ``COMDEFEND_DATA`` and photographs from scikit-image. Models take turns, round
-after round, so that what else runs on the machine meets all of them alike; medians are recorded.
+Reads CIFAR-10 from ``COMDEFEND_DATA``, and photographs from scikit-image. Models take turns, round
+after round, so that a busy moment slows all of them alike; medians are recorded.
 """
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import skimage.data
 import torch
 from torch import Tensor
 
 from comdefend.attacks import run_attack
 from comdefend.classifiers import open_classifier
-from comdefend.common.processor import description
-from comdefend.common.provenance import commit
+from comdefend.common.json_files import save_json
+from comdefend.common.processor import Machine, this_machine
 from comdefend.data.sources import load_image_set
 from comdefend.defenses import DefendedClassifier, load_defense
-from comdefend.evaluation import record as records
-from comdefend.evaluation.experiment import load_experiment
+from comdefend.evaluation.loading import load_experiment
 from comdefend.nn.batches import batches
 from comdefend.nn.metrics import peak_signal_noise_ratio
 from comdefend.weights.zoo import load
@@ -35,91 +35,179 @@ ATTACK: dict[str, Any] = {"attack": "bim", "eps": 8, "steps": 10}
 Model = Callable[[Tensor], Tensor]
 
 
+class Speed(msgspec.Struct, frozen=True):
+    """Images per second of a classifier behind a defence, and their ratio to no defence."""
+
+    defense: str
+    rate: float
+    ratio: float
+
+
+class Costs(msgspec.Struct, frozen=True, kw_only=True):
+    """What defences cost before a classifier, on images of a shape (N, C, H, W)."""
+
+    classifier: str
+    shape: tuple[int, int, int, int]
+    rounds: int
+    rows: tuple[Speed, ...]
+
+
+class Changed(msgspec.Struct, frozen=True, kw_only=True):
+    """What bfloat16 changes on one kind of images.
+
+    Attributes:
+        defense: ``none`` or the purifier.
+        images: ``clean``, or the attack.
+        changed: How many images are put into another class.
+        accuracy: Precision -> accuracy, 0 to 1.
+        bits: Share of the code's bits that differ; None without a purifier.
+        psnr: Between the purified images, in dB; None without a purifier.
+    """
+
+    defense: str
+    images: str
+    changed: int
+    accuracy: dict[str, float]
+    bits: float | None = None
+    psnr: float | None = None
+
+
+class Gain(msgspec.Struct, frozen=True, kw_only=True):
+    """Images per second in both precisions, and their ratio; above 1 bfloat16 is faster."""
+
+    defense: str
+    float32: float
+    bfloat16: float
+    ratio: float
+
+
+class Precisions(msgspec.Struct, frozen=True, kw_only=True):
+    """What bfloat16 changes, with which classifier, data and attack, and how fast it is."""
+
+    classifier: str
+    data: str
+    images: int
+    seed: int
+    attack: dict[str, Any]
+    batch: int
+    rounds: int
+    rows: tuple[Changed, ...]
+    speeds: tuple[Gain, ...]
+
+
+class Record(Machine, frozen=True, kw_only=True):
+    """Both."""
+
+    threads: int
+    costs: tuple[Costs, ...]
+    bfloat16: Precisions
+
+
 @torch.inference_mode()
 def speeds(models: dict[str, Model], images: Tensor, rounds: int) -> dict[str, list[float]]:
-    """Return each model's images a second in every round; one round before them warms up."""
-    found: dict[str, list[float]] = {name: [] for name in models}
+    """Return each model's images per second in every round; one round before them warms up."""
+    rates: dict[str, list[float]] = {name: [] for name in models}
     for turn in range(rounds + 1):
         for name, model in models.items():
             started = time.perf_counter()
             model(images)
             if turn > 0:
-                found[name].append(len(images) / (time.perf_counter() - started))
-    return found
+                rates[name].append(len(images) / (time.perf_counter() - started))
+    return rates
 
 
-def costs(spec: str, images: Tensor, rounds: int) -> dict[str, Any]:
+def costs(spec: str, images: Tensor, rounds: int) -> Costs:
     """Return the speed of a classifier behind each defence of the experiment."""
     classifier = open_classifier(spec)
     models: dict[str, Model] = {"none": classifier}
     for plan in EXPERIMENT.defenses:
-        if plan.purifier != "none":
+        if isinstance(plan.purifier, str) and plan.purifier != "none":
             models[plan.name] = DefendedClassifier(load_defense(plan.purifier).eval(), classifier)
-    found = speeds(models, images, rounds)
+    rates = speeds(models, images, rounds)
     rows = [
-        {"defense": name, "rate": statistics.median(rates), "ratio": _ratio(rates, found["none"])}
-        for name, rates in found.items()
+        Speed(name, statistics.median(found), _ratio(found, rates["none"]))
+        for name, found in rates.items()
     ]
-    return {"classifier": spec, "shape": list(images.shape), "rounds": rounds, "rows": rows}
+    count, channels, height, width = images.shape
+    return Costs(
+        classifier=spec, shape=(count, channels, height, width), rounds=rounds, rows=tuple(rows)
+    )
 
 
-def bfloat16(spec: str, images: Tensor, labels: Tensor, rounds: int) -> dict[str, Any]:
+def bfloat16(spec: str, images: Tensor, labels: Tensor, rounds: int) -> Precisions:
     """Return what bfloat16 changes about a classifier, alone and behind the purifier."""
     classifier, purifier = open_classifier(spec), load(PURIFIER)
-    attacked = [
+    parts = [
         run_attack(classifier, images[part], labels[part], **ATTACK, seed=EXPERIMENT.seed)
         for part in batches(len(images), BATCH)
     ]
-    rows, gains = [], []
+    shown = {"clean": images, str(ATTACK["attack"]): torch.cat(parts)}
     stages: dict[str, list[Model]] = {
         "none": [classifier],
         PURIFIER: [purifier.encode, purifier.decode, classifier],
     }
-    for name, steps in stages.items():
-        for kind, shown in (("clean", images), (ATTACK["attack"], torch.cat(attacked))):
-            exact, rough = (_outputs(steps, shown, low) for low in (False, True))
-            classes = {"float32": exact[-1].argmax(1), "bfloat16": rough[-1].argmax(1)}
-            row = {
-                "defense": name,
-                "images": kind,
-                "changed": int((classes["float32"] != classes["bfloat16"]).sum()),
-                "accuracy": {k: int((c == labels).sum()) / len(c) for k, c in classes.items()},
-            }
-            if name == PURIFIER:
-                row["bits"] = (exact[0] != rough[0]).float().mean().item()
-                row["psnr"] = peak_signal_noise_ratio(rough[1], exact[1]).item()
-            rows.append(row)
-        model = classifier if name == "none" else DefendedClassifier(purifier, classifier)
-        low = torch.autocast("cpu", torch.bfloat16)(model)
-        found = speeds({"float32": model, "bfloat16": low}, images[:BATCH], rounds)
-        gain = {key: statistics.median(rates) for key, rates in found.items()}
-        gains.append({"defense": name, **gain, "ratio": _ratio(*reversed(found.values()))})
-    return {
-        "classifier": spec,
-        "data": EXPERIMENT.data,
-        "images": len(images),
-        "seed": EXPERIMENT.seed,
-        "attack": ATTACK,
-        "batch": min(BATCH, len(images)),
-        "rounds": rounds,
-        "rows": rows,
-        "speeds": gains,
+    rows = [
+        _changed(name, steps, kind, attacked, labels)
+        for name, steps in stages.items()
+        for kind, attacked in shown.items()
+    ]
+    models: dict[str, Model] = {
+        "none": classifier,
+        PURIFIER: DefendedClassifier(purifier, classifier),
     }
+    return Precisions(
+        classifier=spec,
+        data=EXPERIMENT.data,
+        images=len(images),
+        seed=EXPERIMENT.seed,
+        attack=ATTACK,
+        batch=min(BATCH, len(images)),
+        rounds=rounds,
+        rows=tuple(rows),
+        speeds=tuple(_gain(name, model, images[:BATCH], rounds) for name, model in models.items()),
+    )
+
+
+def _changed(
+    name: str, steps: Sequence[Model], kind: str, images: Tensor, labels: Tensor
+) -> Changed:
+    exact, rough = (outputs(steps, images, low) for low in (False, True))
+    classes = {"float32": exact[-1].argmax(1), "bfloat16": rough[-1].argmax(1)}
+    purified = len(steps) > 1
+    return Changed(
+        defense=name,
+        images=kind,
+        changed=int((classes["float32"] != classes["bfloat16"]).sum()),
+        accuracy={key: int((c == labels).sum()) / len(c) for key, c in classes.items()},
+        bits=(exact[0] != rough[0]).float().mean().item() if purified else None,
+        psnr=peak_signal_noise_ratio(rough[1], exact[1]).item() if purified else None,
+    )
+
+
+def _gain(name: str, model: Model, images: Tensor, rounds: int) -> Gain:
+    low = torch.autocast("cpu", torch.bfloat16)(model)
+    rates = speeds({"float32": model, "bfloat16": low}, images, rounds)
+    return Gain(
+        defense=name,
+        float32=statistics.median(rates["float32"]),
+        bfloat16=statistics.median(rates["bfloat16"]),
+        ratio=_ratio(rates["bfloat16"], rates["float32"]),
+    )
 
 
 @torch.inference_mode()
-def _outputs(stages: list[Model], images: Tensor, low: bool) -> list[Tensor]:
-    """Return what each of the stages makes of the one before; in bfloat16 if ``low``."""
-    outputs = []
+def outputs(stages: Sequence[Model], images: Tensor, low: bool) -> list[Tensor]:
+    """Return the output of each stage, which is the input of the next; in bfloat16 if ``low``."""
+    results = []
     for stage in stages:
         with torch.autocast("cpu", torch.bfloat16, enabled=low):
             images = torch.cat([stage(images[p]).float() for p in batches(len(images), BATCH)])
-        outputs.append(images)
-    return outputs
+        results.append(images)
+    return results
 
 
-def _ratio(rates: list[float], others: list[float]) -> float:
-    """Round by round: a busy moment slows both."""
+def _ratio(rates: Sequence[float], others: Sequence[float]) -> float:
+    """Compare round by round, so that a busy moment slows both."""
     return statistics.median(a / b for a, b in zip(rates, others, strict=True))
 
 
@@ -131,7 +219,7 @@ def photographs() -> Tensor:
     return torch.stack([image[:, corner, corner] for image in whole for corner in corners])
 
 
-def measure(images: Tensor, labels: Tensor, photos: Tensor, rounds: int) -> dict[str, Any]:
+def measure(images: Tensor, labels: Tensor, photos: Tensor, rounds: int) -> Record:
     """Return the record.
 
     Args:
@@ -140,20 +228,18 @@ def measure(images: Tensor, labels: Tensor, photos: Tensor, rounds: int) -> dict
         photos: (M, 3, H, W) float in [0, 1], timed only.
         rounds: How often a model is timed.
     """
-    return {
-        "commit": commit(),
-        "versions": records.versions(),
-        "threads": torch.get_num_threads(),
-        **description(),
-        "costs": [
+    return Record(
+        **this_machine(),
+        threads=torch.get_num_threads(),
+        costs=(
             costs(EXPERIMENT.classifier, images[:BATCH], rounds),
             costs("efficientnet-lite0", photos, rounds),
-        ],
-        "bfloat16": bfloat16(EXPERIMENT.classifier, images, labels, rounds),
-    }
+        ),
+        bfloat16=bfloat16(EXPERIMENT.classifier, images, labels, rounds),
+    )
 
 
 if __name__ == "__main__":
     sample = load_image_set(EXPERIMENT.data, "test").sample(JUDGED, EXPERIMENT.seed)
     pictures = sample.images.float() / 255
-    records.save_record(measure(pictures, sample.labels, photographs(), ROUNDS), RECORD)
+    save_json(measure(pictures, sample.labels, photographs(), ROUNDS), RECORD)

@@ -1,44 +1,98 @@
-"""Record how equal engines are: ``python tools/engine_equality.py [--images N]``.
+"""Record how well engines agree: ``python tools/engine_equality.py [--images N]``.
 
-Every engine in every precision against float32 torch: the images, the code's bits, and the accuracy
-of the classifier behind it, on clean images and on those that an oblivious attack made once on the
-bare classifier. Takes CIFAR-10 from ``COMDEFEND_DATA``; the Fashion-MNIST images ship.
+Every engine in every precision against float32 torch: the images, the bits of the code, and the
+accuracy of the classifier behind it, on clean images and on images from an oblivious attack on the
+bare classifier. Reads CIFAR-10 from ``COMDEFEND_DATA``; the Fashion-MNIST images ship.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
 import comdefend
 from comdefend.attacks import run_attack
+from comdefend.bench.jobs import PRECISIONS
+from comdefend.bench.record import Subject
 from comdefend.classifiers import open_classifier
-from comdefend.common.processor import description
-from comdefend.common.provenance import commit
+from comdefend.common.json_files import save_json
+from comdefend.common.processor import Machine, this_machine
 from comdefend.data.shipped import fashion_images
 from comdefend.data.sources import load_image_set
 from comdefend.engines import ENGINES, Engine, open_engine
 from comdefend.errors import ExtraMissingError, InputError
-from comdefend.evaluation import record as records
 from comdefend.nn.batches import batches
 from comdefend.nn.metrics import pooled_psnr
 from comdefend.nn.purifier import ComDefend
 
 RECORD = Path(__file__).parent.parent / "docs" / "records" / "engines.json"
-PRECISIONS = ("float32", "bfloat16", "int8")
 ATTACK: dict[str, Any] = {"attack": "bim", "eps": 8, "steps": 10}
 BATCH, SEED = 50, 0
 
-Shown = dict[str, Tensor]
-"""``clean`` and ``attacked`` -> (N, C, H, W) float in [0, 1]."""
+
+class Row(Subject, frozen=True, kw_only=True):
+    """One engine in one precision against float32 torch.
+
+    Attributes:
+        psnr: Between the purified clean images, in dB; None where they are equal.
+        flipped_bits: Share of the bits of the clean images' code that differ.
+        accuracy: On ``clean`` and ``attacked`` images, 0 to 1.
+        change: That accuracy minus the one with float32 torch.
+    """
+
+    psnr: float | None
+    flipped_bits: float
+    accuracy: dict[str, float]
+    change: dict[str, float]
+
+
+class LeftOut(Subject, frozen=True, kw_only=True):
+    """What could not be opened, and why."""
+
+    reason: str
+
+
+class ImageSet(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured on one set of images; ``bare`` is the classifier's own accuracy."""
+
+    data: str
+    classifier: str
+    images: int
+    bare: dict[str, float]
+    rows: tuple[Row, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+class Record(Machine, frozen=True, kw_only=True):
+    """What was measured, with which attack."""
+
+    threads: int
+    attack: dict[str, Any]
+    seed: int
+    sets: tuple[ImageSet, ...]
+
+
+class Outputs(msgspec.Struct):
+    """What a purifier makes of clean and attacked images."""
+
+    code: Tensor
+    images: dict[str, Tensor]
 
 
 def measure_set(
-    data: str, classifier_name: str, weights: list[str], images: Tensor, labels: Tensor
-) -> dict[str, Any]:
-    """Return what each engine makes of a set of images, for each purifier.
+    data: str,
+    classifier_name: str,
+    weights: Sequence[str],
+    images: Tensor,
+    labels: Tensor,
+    engines: Sequence[str] = tuple(ENGINES),
+    precisions: Sequence[str] = PRECISIONS,
+) -> ImageSet:
+    """Compare engines on a set of images.
 
     Args:
         data: What the record calls the images.
@@ -46,6 +100,8 @@ def measure_set(
         weights: Purifiers of such images.
         images: (N, C, H, W) float in [0, 1].
         labels: (N,) int64.
+        engines: Which to compare.
+        precisions: Which to try with each.
     """
     classifier = open_classifier(classifier_name)
     attacked = [
@@ -53,113 +109,87 @@ def measure_set(
         for part in batches(len(images), BATCH)
     ]
     shown = {"clean": images, "attacked": torch.cat(attacked)}
-    bare = _correct(classifier, {kind: (None, found) for kind, found in shown.items()}, labels)
-    rows: list[dict[str, Any]] = []
-    left_out = []
+    rows, left_out = [], []
     for name in weights:
         purifier = comdefend.load(name)
         reference = _outputs(purifier, shown)
-        expected = _correct(classifier, reference, labels)
-        for engine_name in ENGINES:
-            for precision in PRECISIONS:
-                about = {"weights": name, "engine": engine_name, "precision": precision}
+        expected = _accuracies(classifier, reference.images, labels)
+        for engine_name in engines:
+            for precision in precisions:
+                subject = {"weights": name, "engine": engine_name, "precision": precision}
                 try:
                     engine = open_engine(purifier, engine_name, precision)
                 except (InputError, ExtraMissingError) as error:
-                    left_out.append({**about, "reason": str(error)})
+                    left_out.append(LeftOut(**subject, reason=str(error)))
                     continue
-                found = _outputs(engine, shown)
-                correct = _correct(classifier, found, labels)
-                rows.append({**about, **_compared(found, reference, correct, expected)})
-    return {
-        "data": data,
-        "classifier": classifier_name,
-        "images": len(images),
-        "bare": {kind: _share(hits) for kind, hits in bare.items()},
-        "rows": rows,
-        "left_out": left_out,
-    }
+                outputs = _outputs(engine, shown)
+                accuracy = _accuracies(classifier, outputs.images, labels)
+                psnr = pooled_psnr(outputs.images["clean"], reference.images["clean"])
+                row = Row(
+                    **subject,
+                    psnr=psnr if psnr < float("inf") else None,
+                    flipped_bits=(outputs.code != reference.code).float().mean().item(),
+                    accuracy=accuracy,
+                    change={kind: share - expected[kind] for kind, share in accuracy.items()},
+                )
+                rows.append(row)
+    return ImageSet(
+        data=data,
+        classifier=classifier_name,
+        images=len(images),
+        bare=_accuracies(classifier, shown, labels),
+        rows=tuple(rows),
+        left_out=tuple(left_out),
+    )
 
 
 @torch.inference_mode()
-def _outputs(purifier: ComDefend | Engine, shown: Shown) -> dict[str, tuple[Any, Tensor]]:
-    """Return codes and purified images; engines compute these by graphs of their own."""
-    found = {}
-    for kind, images in shown.items():
-        parts = list(batches(len(images), BATCH))
-        codes = [purifier.encode(images[part]) for part in parts]
-        purified = [purifier(images[part]) for part in parts]
-        found[kind] = torch.cat(codes).bool(), torch.cat(purified)
-    return found
+def _outputs(purifier: ComDefend | Engine, shown: dict[str, Tensor]) -> Outputs:
+    """Return the clean images' code, and purified images; engines compute these separately."""
+
+    def through(step: Any, images: Tensor) -> Tensor:
+        return torch.cat([step(images[part]) for part in batches(len(images), BATCH)])
+
+    purified = {kind: through(purifier, images) for kind, images in shown.items()}
+    return Outputs(through(purifier.encode, shown["clean"]).bool(), purified)
 
 
 @torch.inference_mode()
-def _correct(
-    classifier: nn.Module, outputs: dict[str, tuple[Any, Tensor]], labels: Tensor
-) -> dict[str, Tensor]:
-    """Return which images the classifier, in float32 torch, gets right."""
-    return {
-        kind: torch.cat([classifier(images[p]) for p in batches(len(images), BATCH)]).argmax(1)
-        == labels
-        for kind, (_, images) in outputs.items()
-    }
+def _accuracies(
+    classifier: nn.Module, shown: dict[str, Tensor], labels: Tensor
+) -> dict[str, float]:
+    """Return the accuracy of a classifier, in float32 torch, on each kind of images."""
+
+    def accuracy(images: Tensor) -> float:
+        parts = [classifier(images[part]) for part in batches(len(images), BATCH)]
+        return (torch.cat(parts).argmax(1) == labels).float().mean().item()
+
+    return {kind: accuracy(images) for kind, images in shown.items()}
 
 
-def _compared(
-    found: dict[str, tuple[Any, Tensor]],
-    reference: dict[str, tuple[Any, Tensor]],
-    correct: dict[str, Tensor],
-    expected: dict[str, Tensor],
-) -> dict[str, Any]:
-    """Return PSNR and differing bits on clean images, accuracies, and their change."""
-    (code, images), (wanted_code, wanted) = found["clean"], reference["clean"]
-    psnr = pooled_psnr(images, wanted)
-    return {
-        # Nothing where the outputs are equal.
-        "psnr": psnr if psnr < float("inf") else None,
-        "flipped_bits": (code != wanted_code).float().mean().item(),
-        "accuracy": {kind: _share(hits) for kind, hits in correct.items()},
-        "change": {kind: _share(hits) - _share(expected[kind]) for kind, hits in correct.items()},
-    }
-
-
-def _share(hits: Tensor) -> float:
-    return hits.float().mean().item()
-
-
-def measure(count: int) -> dict[str, Any]:
+def measure(count: int) -> Record:
     """Return the record, with so many CIFAR-10 test images."""
     sample = load_image_set("cifar10", "test").sample(count, SEED)
     fashion, labels = fashion_images()
-    channels = {name: comdefend.load(name).config.channels for name in comdefend.weights()}
-    by_channels = {c: [name for name in channels if channels[name] == c] for c in (1, 3)}
-    return {
-        "commit": commit(),
-        "versions": records.versions(),
-        "threads": torch.get_num_threads(),
-        **description(),
-        "attack": ATTACK,
-        "seed": SEED,
-        "sets": [
+    names: dict[int, list[str]] = {1: [], 3: []}
+    for name in comdefend.weights():
+        names[comdefend.load(name).config.channels].append(name)
+    cifar10 = sample.images.float() / 255
+    return Record(
+        **this_machine(),
+        threads=torch.get_num_threads(),
+        attack=ATTACK,
+        seed=SEED,
+        sets=(
+            measure_set("cifar10", "cifar10-small", names[3], cifar10, sample.labels),
             measure_set(
-                "cifar10",
-                "cifar10-small",
-                by_channels[3],
-                sample.images.float() / 255,
-                sample.labels,
+                "fashion-mnist", "fashion-mnist-small", names[1], fashion.float() / 255, labels
             ),
-            measure_set(
-                "fashion-mnist",
-                "fashion-mnist-small",
-                by_channels[1],
-                fashion.float() / 255,
-                labels,
-            ),
-        ],
-    }
+        ),
+    )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Record how equal engines are.")
+    parser = argparse.ArgumentParser(description="Record how well engines agree.")
     parser.add_argument("--images", type=int, default=500, help="CIFAR-10 test images")
-    records.save_record(measure(parser.parse_args().images), RECORD)
+    save_json(measure(parser.parse_args().images), RECORD)
