@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from comdefend.defenses import DefendedClassifier
     from comdefend.errors import ComdefendError
+    from comdefend.evaluate import Evaluation, evaluate
     from comdefend.nn.config import PurifierConfig
     from comdefend.nn.purifier import ComDefend
     from comdefend.purify.files import purify_files
@@ -27,8 +28,10 @@ _HOMES = {
     "ComDefend": "comdefend.nn.purifier",
     "ComdefendError": "comdefend.errors",
     "DefendedClassifier": "comdefend.defenses",
+    "Evaluation": "comdefend.evaluate",
     "PurifierConfig": "comdefend.nn.config",
     "classifier_weights": "comdefend.weights.zoo",
+    "evaluate": "comdefend.evaluate",
     "load": "comdefend.weights.zoo",
     "load_classifier": "comdefend.weights.zoo",
     "load_record": "comdefend.weights.zoo",
@@ -40,8 +43,10 @@ __all__ = [
     "ComDefend",
     "ComdefendError",
     "DefendedClassifier",
+    "Evaluation",
     "PurifierConfig",
     "classifier_weights",
+    "evaluate",
     "load",
     "load_classifier",
     "load_record",

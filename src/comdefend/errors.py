@@ -56,3 +56,15 @@ def one_line(error: BaseException) -> str:
     """Return what an error of someone else's code says, in one line with its type."""
     words = " ".join(str(error).split())
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an error, of whatever library, means that memory ran out.
+
+    On a processor torch raises a plain RuntimeError, as do OpenVINO and ONNX Runtime.
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    words = str(error).lower()
+    signs = ("can't allocate memory", "not enough memory", "bad_alloc", "out of memory")
+    return isinstance(error, RuntimeError) and any(sign in words for sign in signs)

@@ -39,8 +39,7 @@ def reproduce(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Reproduce an experiment; see the help text above."""
-    from comdefend.cli.evaluate import run_and_show
-    from comdefend.evaluation.experiment import experiments, load_experiment, profiles_of
+    from comdefend.evaluation.loading import experiments, load_experiment, profiles_of
 
     if experiment is None:
         for name in experiments():
@@ -48,4 +47,14 @@ def reproduce(
                 print(f"{name} --profile {known}: {load_experiment(name, known).title}")
         return
     loaded = load_experiment(experiment, profile)
-    run_and_show(loaded, output or Path("runs") / loaded.name, device)
+    from comdefend.cli.evaluate import show_evaluation
+    from comdefend.cli.options import open_device, progress_bar
+    from comdefend.common.extras import require_extra
+
+    require_extra("evaluate")
+    from comdefend.evaluate import run
+
+    folder = output or Path("runs") / loaded.name
+    with progress_bar() as show:
+        evaluation = run(loaded, folder, open_device(device), show)
+    show_evaluation(evaluation, folder)

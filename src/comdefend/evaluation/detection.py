@@ -11,6 +11,9 @@ from comdefend.nn.batches import apply
 # Share of clean images that a detector may flag.
 FALSE_POSITIVES = 0.05
 
+DETECTED_IMAGES = 4
+"""Fewest images to detect: half of them set the threshold, and of two images no share is one."""
+
 
 def detection_statistics(
     classifier: nn.Module, purify: Callable[[Tensor], Tensor], images: Tensor, attacked: Tensor

@@ -1,59 +1,120 @@
-"""Example images for a report: as they came, attacked, and purified."""
+"""Example images: as they came, attacked, and purified, with what the classifier makes of each."""
 
 import base64
 import io
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
 
+import msgspec
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
+from comdefend.evaluation.judge import Judge
+from comdefend.evaluation.subjects import Subject
 from comdefend.nn.batches import apply
 
-# The perturbation is shown around grey, this many times as strong.
 MAGNIFIED = 10
+"""The perturbation is shown around grey, so many times as strong."""
 
 
-def make_panels(
-    classifier: nn.Module,
-    purifier: nn.Module,
-    images: Tensor,
-    attacked: Tensor,
-    labels: Tensor,
+class Prediction(msgspec.Struct, frozen=True):
+    """What a classifier makes of an image.
+
+    Attributes:
+        label: Name of the class.
+        confidence: Its probability, in [0, 1].
+        right: Whether it is the true class.
+    """
+
+    label: str
+    confidence: float
+    right: bool
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image of the sample, and what became of it.
+
+    Attributes:
+        label: Name of the true class.
+        images: By name (``clean``, ``attacked``, ``purified`` and whatever else is shown), each
+            (C, H, W) in [0, 1].
+        predictions: Of those images, by the same names.
+    """
+
+    label: str
+    images: Mapping[str, Tensor]
+    predictions: Mapping[str, Prediction]
+
+
+class Panel(msgspec.Struct, frozen=True, kw_only=True):
+    """An example as a report shows it.
+
+    Attributes:
+        defense: Name of the defence.
+        label: Name of the true class.
+        images: PNGs in base64, by name; ``perturbation`` among them.
+        predictions: By the name of the image.
+    """
+
+    defense: str
+    label: str
+    images: dict[str, str]
+    predictions: dict[str, Prediction]
+
+
+def examples(
+    judge: Judge,
+    subject: Subject,
+    chosen: Tensor,
+    attacked: Mapping[str, Tensor],
     classes: tuple[str, ...],
-    seed: int,
-) -> list[dict[str, Any]]:
-    """Return what a report shows of some images, as JSON types.
+) -> list[Example]:
+    """Return some images of the sample with what attack and purifier make of them.
 
     Args:
-        classifier: Images in [0, 1] to logits.
-        purifier: What defends it.
-        images, attacked: (N, C, H, W) in [0, 1].
-        labels: (N,) the true classes.
-        classes: Their names; numbers are shown where there are none.
-        seed: Of what the purifier draws at random.
-
-    Returns:
-        For each image its label, PNGs in base64 and, for each of them that is classified, the
-        predicted class, its probability and whether it is right.
+        judge: Knows the sample.
+        subject: The defence, with a purifier.
+        chosen: (M,) indices into the sample.
+        attacked: By name, each (M, C, H, W) in [0, 1]: ``attacked`` is shown as it is and, as
+            ``purified``, behind the purifier; others are shown behind the purifier alone.
+        classes: Names of the classes; numbers stand for them where there are none.
     """
-    purified = apply(purifier, attacked, seed)
-    perturbation = (0.5 + MAGNIFIED * (attacked - images)).clamp(0, 1)
-    seen = {"clean": images, "attacked": attacked, "purified": purified}
-    confidences = {name: apply(classifier, x).softmax(1).max(1) for name, x in seen.items()}
-    panels = []
-    for index, label in enumerate(labels.tolist()):
-        predictions = {}
-        for name, (probability, predicted) in confidences.items():
-            found = int(predicted[index])
-            predictions[name] = [_named(found, classes), probability[index].item(), found == label]
-        pictures = {name: _png(x[index]) for name, x in seen.items()}
-        pictures["perturbation"] = _png(perturbation[index])
-        panels.append(
-            {"label": _named(label, classes), "images": pictures, "predictions": predictions}
+    shown = {"clean": judge.images[chosen], "attacked": attacked["attacked"]}
+    for name, images in attacked.items():
+        shown["purified" if name == "attacked" else name] = judge.purify(subject, images)
+    labels = judge.labels[chosen].tolist()
+    answers = {
+        name: apply(subject.classifier, images).softmax(1).max(1) for name, images in shown.items()
+    }
+
+    def prediction(name: str, index: int) -> Prediction:
+        confidence, predicted = (values[index].item() for values in answers[name])
+        right = int(predicted) == labels[index]
+        return Prediction(_named(int(predicted), classes), confidence, right)
+
+    return [
+        Example(
+            _named(label, classes),
+            {name: images[index] for name, images in shown.items()},
+            {name: prediction(name, index) for name in shown},
         )
-    return panels
+        for index, label in enumerate(labels)
+    ]
+
+
+def to_panel(defense: str, example: Example) -> Panel:
+    """Return an example as a report shows it."""
+    perturbation = example.images["attacked"] - example.images["clean"]
+    images = {**example.images, "perturbation": (0.5 + MAGNIFIED * perturbation).clamp(0, 1)}
+    return Panel(
+        defense=defense,
+        label=example.label,
+        images={name: _png(image) for name, image in images.items()},
+        predictions=dict(example.predictions),
+    )
 
 
 def choose(labels: Tensor, attacked_right: Tensor, defended_right: Tensor, count: int) -> Tensor:

@@ -5,13 +5,13 @@ says that an attack is too weak to be believed, and goes into the record as it i
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor
 
-from comdefend.evaluation.record import wilson_interval
+from comdefend.evaluation.record import Check, Row
+from comdefend.evaluation.statistics import wilson_interval
 
 # Mean and standard deviation that networks are most often trained with, by channels.
 _NORMALISATIONS: dict[int, dict[str, tuple[tuple[float, ...], tuple[float, ...]]]] = {
@@ -28,8 +28,7 @@ _NORMALISATIONS: dict[int, dict[str, tuple[tuple[float, ...], tuple[float, ...]]
 }
 
 
-@dataclass(frozen=True)
-class Left:
+class Left(msgspec.Struct, frozen=True, kw_only=True):
     """How many images PGD leaves, each attack by itself.
 
     Attributes:
@@ -51,21 +50,21 @@ class Left:
     standing: str
 
 
-def check_attacks(left: Left) -> list[dict[str, Any]]:
+def check_attacks(left: Left) -> list[Check]:
     """Return what the attacks on one defence must fulfil, and whether they do."""
     return [
-        check(
+        Check(
             "without a bound nothing is left",
             left.unbounded == 0,
             f"PGD-20 within 255/255 leaves {left.unbounded} of {left.images} images",
         ),
-        check(
+        Check(
             "more steps never help the defender",
             left.many <= left.few,
             f"PGD within {left.eps:g}/255: {left.few} of {left.images} images stand after 5 steps, "
             f"{left.many} after 20",
         ),
-        check(
+        Check(
             "adaptive is never weaker than oblivious",
             left.many <= left.oblivious,
             f"PGD-20 within {left.eps:g}/255, each by itself: adaptive leaves {left.many} of "
@@ -74,7 +73,7 @@ def check_attacks(left: Left) -> list[dict[str, Any]]:
     ]
 
 
-def check_queries(rows: Sequence[dict[str, Any]], left: Left) -> list[dict[str, Any]]:
+def check_queries(rows: Sequence[Row], left: Left) -> list[Check]:
     """Return whether attacks without gradients do worse than those with, as they must.
 
     Args:
@@ -82,31 +81,36 @@ def check_queries(rows: Sequence[dict[str, Any]], left: Left) -> list[dict[str, 
         left: What attacks with gradients leave.
     """
     checks = []
-    for row in (r for r in rows if r["threat"] == "query"):
-        count = min(row["images"], left.images)
-        query, gradient = row["correct"][:count].count("1"), left.standing[:count].count("1")
-        comparable = row["eps"] == left.eps
+    for row in (r for r in rows if r.threat == "query"):
+        count = min(row.images, left.images)
+        query, gradient = row.correct[:count].count("1"), left.standing[:count].count("1")
+        comparable = row.eps == left.eps
         others = f"PGD-20 {gradient}" if comparable else "PGD was not measured within this bound"
         checks.append(
-            check(
+            Check(
                 "attacks without gradients never beat those with",
                 gradient <= query if comparable else None,
-                f"{row['attack']} within {row['eps']:g}/255 leaves {query} of {count} images, "
+                f"{row.attack} within {row.eps:g}/255 leaves {query} of {count} images, "
                 f"{others}",
             )
         )
     return checks
 
 
-def check_clean(hits: int, images: int, classes: int) -> dict[str, Any]:
+def check_clean(hits: int, images: int, classes: int) -> Check:
     """Return whether a classifier does better than to guess.
 
     One that normalises twice, or sees other channels or classes than it was trained on, does not,
     and nothing that is measured with it means anything.
     """
     passed = wilson_interval(hits, images)[0] > 1 / classes
-    hint = "" if passed else "; look for images that are normalised twice, or not at all"
-    return check(
+    hint = (
+        ""
+        if passed
+        else "; look for labels numbered otherwise than the classifier's classes, and for images that "
+        "are normalised twice, or not at all"
+    )
+    return Check(
         "clean accuracy is better than guessing",
         passed,
         f"{hits} of {images} images, {classes} classes{hint}",
@@ -141,7 +145,7 @@ def other_ranges(
             yield f"the normalisation for {name}", advice, (images - average) / spread
 
 
-def check_range(hits: int, images: int, others: Sequence[tuple[str, str, int]]) -> dict[str, Any]:
+def check_range(hits: int, images: int, others: Sequence[tuple[str, str, int]]) -> Check:
     """Return whether a classifier does best on images as it is given them.
 
     One that sees them normalised twice, or not at all, may still do better than to guess.
@@ -154,13 +158,8 @@ def check_range(hits: int, images: int, others: Sequence[tuple[str, str, int]]) 
     """
     name = "the classifier is given images as it expects them"
     if not others:
-        return check(name, None, "it takes images in no other range")
+        return Check(name, None, "it takes images in no other range")
     what, advice, most = max(others, key=lambda other: other[2])
     passed = wilson_interval(most, images)[0] <= wilson_interval(hits, images)[1]
     detail = f"{hits} of {images} images are right as they are, {most} with {what}"
-    return check(name, passed, detail if passed else f"{detail}; {advice}")
-
-
-def check(name: str, passed: bool | None, detail: str) -> dict[str, Any]:
-    """Return a check as records hold it; ``passed`` is None where it could not be made."""
-    return {"name": name, "passed": passed, "detail": detail}
+    return Check(name, passed, detail if passed else f"{detail}; {advice}")

@@ -1,22 +1,41 @@
 """What an experiment evaluates: classifiers and purifiers, opened or trained, and fingerprinted."""
 
-import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 from torch import Tensor, nn
 
-from comdefend.attacks import Expectation, with_stand_in
+from comdefend.attacks import Attack, Expectation, with_stand_in
 from comdefend.classifiers import check_classifier, open_classifier
 from comdefend.common.extras import require_extra
+from comdefend.data.image_set import ImageSet
 from comdefend.defenses import DefendedClassifier, is_random, load_defense
 from comdefend.errors import InputError, InputTypeError
 from comdefend.evaluation.experiment import DefensePlan, Experiment
+from comdefend.evaluation.record import UNDEFENDED
 from comdefend.nn.batches import apply, fingerprint, images_at_once
-from comdefend.training.recipe import DefenseRecipe, Recipe, kind_of, recipe_to_dict
+from comdefend.training.recipe import Recipe, recipe_to_dict
+
+
+@dataclass(frozen=True)
+class Given:
+    """Objects in memory that take the place of what an experiment names.
+
+    Attributes:
+        data: The labelled images.
+        classifier: Images in [0, 1] to logits, in evaluation mode.
+        defenses: Images to images, in evaluation mode, by the name of their purifier.
+        attacks: By name.
+    """
+
+    data: ImageSet | None = None
+    classifier: nn.Module | None = None
+    defenses: Mapping[str, nn.Module] = field(default_factory=dict)
+    attacks: Mapping[str, Attack] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -24,8 +43,8 @@ class Subject:
     """A defence under evaluation.
 
     Attributes:
-        plan: What it is.
-        purifier: None where there is no purifier.
+        plan: Its row of the experiment.
+        purifier: None where there is none.
         classifier: Images in [0, 1] to logits; what an oblivious attacker attacks.
         classifier_key: Fingerprint of the classifier.
         key: Fingerprint of the whole.
@@ -38,6 +57,16 @@ class Subject:
     classifier_key: str
     key: str
     draws: int
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return self.plan.name
+
+    @property
+    def random(self) -> bool:
+        """Whether it draws at random."""
+        return self.purifier is not None and is_random(self.purifier)
 
     def pipeline(self, stand_in: str = "identity") -> nn.Module:
         """Return the whole pipeline, as an adaptive attacker and the user have it."""
@@ -56,7 +85,7 @@ class Subject:
         if plan.train_purifier or (defense and defense.purifies):
             purifier = trained
         if defense and defense.trained == "purifier":
-            classifier = defense.classifier
+            classifier = str(defense.classifier)
         elif defense or plan.train_classifier:
             classifier = trained
         return {"purifier": purifier, "classifier": classifier}
@@ -72,6 +101,7 @@ class Subjects:
         images: (N, C, H, W) in [0, 1], on which models must work.
         labels: (N,), which classifiers must know.
         announce: Told what is about to be trained.
+        given: Objects that take the place of what the experiment names.
     """
 
     def __init__(
@@ -82,54 +112,42 @@ class Subjects:
         images: Tensor,
         labels: Tensor,
         announce: Callable[[str], None],
+        given: Given,
     ) -> None:
         self.experiment, self.output, self.device = experiment, output, device
-        self.announce = announce
         self.images, self.labels = images, labels
+        self.announce, self.given = announce, given
 
     def main(self) -> tuple[nn.Module, str]:
         """Return the experiment's own classifier, and its fingerprint.
 
         Raises:
-            InputError: It does not fit the data, or returns something else than logits.
-            DataMissingError: Its weights or the data to train it on are not there.
+            InputError: It does not fit the data, or returns something other than logits.
+            DataMissingError: Its weights, or the data to train it on, are missing.
         """
         plan = self.experiment
+        if self.given.classifier is not None:
+            return self._checked(self.given.classifier, plan.classifier)
         if plan.train_classifier is not None:
             return self._classifier(str(self._trained(plan.train_classifier, plan.classifier)))
         checkpoint = Path(plan.checkpoint) if plan.checkpoint else None
-        return self._classifier(plan.classifier, checkpoint, plan.mean, plan.std)
+        opened = open_classifier(plan.classifier, checkpoint, plan.mean, plan.std)
+        return self._checked(opened, plan.classifier)
 
     def open(self, plan: DefensePlan, main: tuple[nn.Module, str]) -> Subject:
         """Return a row's subject; behind its purifier stands the main classifier by default.
 
         Raises:
             InputError: Its purifier or classifier does not fit the data.
-            DataMissingError: Weights, or the data to train on, are not there.
+            DataMissingError: Weights, or the data to train on, are missing.
         """
-        classifier, classifier_key = main
-        spec = plan.purifier
-        if plan.train_purifier is not None:
-            rate = "" if plan.bpp is None else f"@{plan.bpp}"
-            spec = f"{self._trained(plan.train_purifier, plan.name)}{rate}"
-        if plan.train_defense is not None:
-            recipe = plan.train_defense
-            weights = self._trained(recipe, plan.name)
-            kept = recipe.trained == "purifier"
-            classifier, classifier_key = self._classifier(
-                recipe.classifier if kept else str(weights)
-            )
-            if recipe.purifies:
-                spec = str(weights.with_stem("purifier"))
-        elif plan.train_classifier is not None:
-            training = plan.train_classifier
-            training = dataclasses.replace(training, purifier=spec) if plan.purified else training
-            classifier, classifier_key = self._classifier(str(self._trained(training, plan.name)))
-        elif plan.classifier is not None:
-            classifier, classifier_key = self._classifier(plan.classifier)
-        if spec == "none":
-            return Subject(plan, None, classifier, classifier_key, f"none {classifier_key}", 1)
-        purifier = load_defense(spec).to(self.device).eval()
+        purifier_name, (classifier, classifier_key) = self._row(plan, main)
+        if purifier_name == UNDEFENDED:
+            key = f"none {classifier_key}"
+            return Subject(plan, None, classifier, classifier_key, key, 1)
+        given = self.given.defenses.get(purifier_name)
+        purifier = load_defense(purifier_name).eval() if given is None else given
+        purifier = purifier.to(self.device)
         try:
             apply(purifier, self.images[:1])
         except (InputError, InputTypeError) as error:
@@ -138,20 +156,39 @@ class Subjects:
         key = f"{fingerprint(purifier)} {draws} {classifier_key}"
         return Subject(plan, purifier, classifier, classifier_key, key, draws)
 
-    def _classifier(
-        self,
-        spec: str,
-        checkpoint: Path | None = None,
-        mean: tuple[float, ...] | None = None,
-        std: tuple[float, ...] | None = None,
-    ) -> tuple[nn.Module, str]:
-        classifier = open_classifier(spec, checkpoint, mean, std).to(self.device)
+    def _row(
+        self, plan: DefensePlan, main: tuple[nn.Module, str]
+    ) -> tuple[str, tuple[nn.Module, str]]:
+        """Return the name of a row's purifier, and its classifier with fingerprint."""
+        purifier = plan.purifier
+        if plan.train_purifier is not None:
+            rate = "" if plan.bpp is None else f"@{plan.bpp}"
+            purifier = f"{self._trained(plan.train_purifier, plan.name)}{rate}"
+        if (defense := plan.train_defense) is not None:
+            weights = self._trained(defense, plan.name)
+            if defense.purifies:
+                purifier = str(weights.with_stem("purifier"))
+            kept = defense.trained == "purifier"
+            return purifier, self._classifier(str(defense.classifier if kept else weights))
+        if (recipe := plan.train_classifier) is not None:
+            if plan.purified:
+                recipe = msgspec.structs.replace(recipe, purifier=purifier)
+            return purifier, self._classifier(str(self._trained(recipe, plan.name)))
+        if plan.classifier is not None:
+            return purifier, self._classifier(plan.classifier)
+        return purifier, main
+
+    def _classifier(self, name: str) -> tuple[nn.Module, str]:
+        return self._checked(open_classifier(name), name)
+
+    def _checked(self, classifier: nn.Module, name: str) -> tuple[nn.Module, str]:
+        classifier = classifier.to(self.device)
         few = slice(0, images_at_once(classifier, self.images))
         images, labels = self.images[few].to(self.device), self.labels[few]
         classes = check_classifier(classifier, images, labels)
         if self.labels.max() >= classes:
             raise InputError(
-                f"{spec}: has {classes} classes, the data has labels up to {self.labels.max()}"
+                f"{name}: has {classes} classes, the data has labels up to {self.labels.max()}"
             )
         # A user's classifier may compute something else with the same weights than it did before.
         answers = (apply(classifier, self.images[few]) * 100).round().int()
@@ -160,23 +197,15 @@ class Subjects:
 
     def _trained(self, recipe: Recipe, name: str) -> Path:
         require_extra("train")
-        from comdefend.training.start import train
+        from comdefend.training.run import train
 
-        kind = kind_of(recipe)
         plain = json.dumps(recipe_to_dict(recipe), sort_keys=True)
         digest = hashlib.sha256(plain.encode()).hexdigest()[:12]
-        folder = self.output / "trained" / f"{kind}-{digest}"
-        classifies = kind in ("classifier", "defense")
-        weights = folder / f"{_stem(recipe)}.safetensors"
+        folder = self.output / "trained" / f"{recipe.kind}-{digest}"
+        weights = folder / recipe.weights_file
         if not weights.is_file():
-            self.announce(f"training the {kind} of '{name}' in {folder}")
-            # bf16 turns bits of the code over; classifiers learn as well with it.
-            train(recipe, folder, "auto" if classifies else "32")
+            self.announce(f"training the {recipe.kind} of '{name}' in {folder}")
+            # bfloat16 turns bits of the code over; classifiers learn as well with it.
+            classifies = recipe.kind in ("classifier", "defense")
+            train(recipe, folder, "auto" if classifies else "float32")
         return weights
-
-
-def _stem(recipe: Recipe) -> str:
-    """Return the name of the file that a training ends with."""
-    if isinstance(recipe, DefenseRecipe):
-        return "purifier" if recipe.trained == "purifier" else "classifier"
-    return kind_of(recipe)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from comdefend.evaluation.code import code_statistics, random_signs
+from comdefend.evaluation.binary_code import code_statistics, random_signs
 
 
 class Scaled(nn.Module):

@@ -1,13 +1,13 @@
-"""What happens inside a purifier: how far its logits lie from the threshold, which bits flip."""
+"""What happens in the binary code: how far logits lie from the threshold, which bits flip."""
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from comdefend.evaluation.record import Code, Flip
 from comdefend.nn.batches import apply
 from comdefend.nn.purifier import ComDefend
 
@@ -30,7 +30,7 @@ def code_statistics(
     images: Tensor,
     changed: list[tuple[str, float, Tensor]],
     purify: Callable[[Tensor], Tensor] | None = None,
-) -> dict[str, Any]:
+) -> Code:
     """Return the distribution of |z|, and what changes of the images do to the code.
 
     Args:
@@ -38,13 +38,6 @@ def code_statistics(
         images: (N, C, H, W) in [0, 1].
         changed: Name, bound in units of 1/255, and changed versions of the first images.
         purify: Images to what the purifier makes of them, where that may be known already.
-
-    Returns:
-        ``ones``: share of ones in the code. ``abs_z_mean`` and ``abs_z_quantiles``, for the
-        shares ``quantiles``. ``flips``: for each change the share of bits that flip; how large the
-        change of the purified images is beside that of the images (``passed_on``, root mean
-        squares); and how much of the images' change is in it (``kept``, the coefficient of its
-        projection: 1 where nothing is lost, 0 where what comes out has nothing to do with it).
     """
     purify = purify or partial(apply, purifier)
     logits = apply(_Logits(purifier), images)
@@ -57,21 +50,21 @@ def code_statistics(
         moved = purify(others) - before
         given = others - images[: len(others)]
         flips.append(
-            {
-                "change": name,
-                "eps": eps,
-                "share": flipped.float().mean().item(),
-                "passed_on": (moved.norm() / given.norm()).item(),
-                "kept": ((moved * given).sum() / given.square().sum()).item(),
-            }
+            Flip(
+                change=name,
+                eps=eps,
+                share=flipped.float().mean().item(),
+                passed_on=(moved.norm() / given.norm()).item(),
+                kept=((moved * given).sum() / given.square().sum()).item(),
+            )
         )
-    return {
-        "ones": (logits > 0).float().mean().item(),
-        "abs_z_mean": float(distance.mean()),
-        "quantiles": list(QUANTILES),
-        "abs_z_quantiles": [float(q) for q in np.quantile(distance, QUANTILES)],
-        "flips": flips,
-    }
+    return Code(
+        ones=(logits > 0).float().mean().item(),
+        abs_z_mean=float(distance.mean()),
+        quantiles=QUANTILES,
+        abs_z_quantiles=tuple(float(q) for q in np.quantile(distance, QUANTILES)),
+        flips=tuple(flips),
+    )
 
 
 def random_signs(images: Tensor, eps: float, seed: int) -> Tensor:

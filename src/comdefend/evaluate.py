@@ -1,0 +1,297 @@
+"""Evaluating a defence, from Python and for the command line."""
+
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from comdefend.attacks import Attack, find_attack, from_callable
+from comdefend.classifiers import Normalized
+from comdefend.common.atomic import atomic_write
+from comdefend.data.image_set import ImageSet
+from comdefend.errors import ExtraMissingError, InputError, InputTypeError
+from comdefend.evaluation.experiment import Experiment
+from comdefend.evaluation.loading import build_experiment
+from comdefend.evaluation.panels import Panel
+from comdefend.evaluation.record import UNDEFENDED, Record, Row, load_record, save_record
+from comdefend.evaluation.run import Progress, Run
+from comdefend.evaluation.subjects import Given
+from comdefend.nn.batches import device_of
+from comdefend.report.html import write_report
+from comdefend.report.markdown import markdown_table
+from comdefend.report.notebook import to_html, to_text
+from comdefend.weights.zoo import RECOMMENDED
+
+Perturb = Callable[[nn.Module, Tensor, Tensor, float], Tensor]
+"""A user's attack: model, images, labels and eps in units of 1/255 -> attacked images."""
+
+
+class Rows(list[Row]):
+    """Rows of a record."""
+
+    def to_pandas(self) -> Any:
+        """Return the rows as a ``pandas.DataFrame``, a column for each field of `Row`.
+
+        Raises:
+            ExtraMissingError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ModuleNotFoundError as error:
+            raise ExtraMissingError("pandas is not installed; run: pip install pandas") from error
+        return pandas.DataFrame([msgspec.structs.asdict(row) for row in self])
+
+
+class Evaluation:
+    """What an evaluation measured: a table where it is shown, and typed rows.
+
+    Args:
+        record: Everything that was measured.
+        panels: Example images for the report.
+    """
+
+    def __init__(self, record: Record, panels: Sequence[Panel] = ()) -> None:
+        self.record, self.panels = record, tuple(panels)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Evaluation":
+        """Read what `save` wrote; example images are not part of a record.
+
+        Raises:
+            DataMissingError: There is no such file.
+            InputError: It holds no record, or one of another format.
+        """
+        return cls(load_record(Path(path)))
+
+    def rows(self, **query: Any) -> Rows:
+        """Return the rows that fit.
+
+        Args:
+            query: As for `Record.rows`: defense, threat, attack, norm and eps, any of them.
+        """
+        return Rows(self.record.rows(**query))
+
+    def report(self, path: str | Path) -> None:
+        """Write the report, one HTML file that needs nothing else.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        write_report(self.record, Path(path), self.panels)
+
+    def save(self, path: str | Path) -> None:
+        """Write the record as JSON.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        save_record(self.record, Path(path))
+
+    def __repr__(self) -> str:
+        return to_text(self.record)
+
+    def _repr_html_(self) -> str:
+        return to_html(self.record)
+
+
+def evaluate(
+    classifier: nn.Module | str,
+    images: Tensor | np.ndarray | None = None,
+    labels: Tensor | np.ndarray | Sequence[int] | None = None,
+    *,
+    data: str | ImageSet | None = None,
+    defenses: Iterable[str | nn.Module] = (UNDEFENDED, RECOMMENDED),
+    attacks: Iterable[str | Perturb | Attack] = ("fgsm", "pgd"),
+    eps: Iterable[float] = (2, 8),
+    adaptive_steps: int = 20,
+    sample: int | None = None,
+    checkpoint: str | Path | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    crop: int = 0,
+    seed: int = 0,
+    device: str | None = None,
+    output: str | Path | None = None,
+    progress: Progress = lambda label, done, total: None,
+) -> Evaluation:
+    """Measure what defences buy a classifier: clean, oblivious and adaptive.
+
+    Every attack is made on the bare classifier (oblivious) and, by PGD and whatever else is named,
+    through each defence (adaptive). Images are rounded to 8 bits before they are classified.
+
+    Args:
+        classifier: Images in [0, 1] to logits: an ``nn.Module`` in evaluation mode, or a name as
+            `open_classifier` takes it.
+        images: (N, C, H, W) in [0, 1], or uint8; to be given with ``labels``.
+        labels: (N,) integers.
+        data: Instead of the two: a data set, as `load_image_set` names it.
+        defenses: Names as `load_defense` takes them, or ``nn.Module``s, images to images.
+        attacks: Names as `find_attack` takes them, followed by ``:STEPS`` if so wanted, or functions
+            of model, images, labels and eps to images.
+        eps: Bounds on the largest change of a value, in whole units of 1/255.
+        adaptive_steps: Steps of the PGD through the defence.
+        sample: Use so many of the images, drawn at random; 0 for all. By default all images in
+            memory, and 200 of a data set.
+        checkpoint: Weights of the classifier, where its name needs them.
+        mean, std: What the classifier wants images normalised by, if it does not do so itself.
+        crop: Cut out the central square of this side; 0 leaves the images.
+        seed: Of sample and attacks.
+        device: Where models run; by default where the classifier is.
+        output: A folder. It receives ``record.json``, ``table.md`` and ``report.html``, and keeps
+            finished work: the same call goes on where it was stopped. By default nothing is kept.
+        progress: Told what is being done, the number of finished steps, and of all steps.
+
+    Raises:
+        InputError: Something does not fit: classifier and data, attacks and bounds.
+        InputTypeError: Something has the wrong type.
+        DataMissingError: Data or weights are missing.
+        ExtraMissingError: A library that an attack or defence needs is not installed.
+        OutputError: The folder cannot be written.
+    """
+    memory = _image_set(images, labels, data)
+    shields = _named_defenses(defenses)
+    assaults = [_named_attack(item) for item in attacks]
+    name = classifier if isinstance(classifier, str) else type(classifier).__name__
+    source = data if isinstance(data, str) else "memory"
+    values = {
+        "name": "evaluation" if output is None else Path(output).name,
+        "title": f"{name} on {source}",
+        "data": source,
+        "classifier": name,
+        "defenses": list(dict.fromkeys([UNDEFENDED, *shields])),
+        **_plans(assaults, [float(bound) for bound in eps], adaptive_steps),
+        "images": sample if sample is not None else 200 if memory is None else 0,
+        "checkpoint": None if checkpoint is None else str(checkpoint),
+        "mean": mean,
+        "std": std,
+        "crop": crop,
+        "seed": seed,
+    }
+    given = Given(
+        memory,
+        None if isinstance(classifier, str) else _own(classifier, mean, std),
+        {key: module for key, module in shields.items() if module is not None},
+        {key: attack for key, attack, _ in assaults},
+    )
+    experiment = build_experiment(values, "evaluate", given.attacks)
+    return run(experiment, output, device or _place(classifier), progress, given)
+
+
+def run(
+    experiment: Experiment,
+    output: str | Path | None,
+    device: str = "cpu",
+    progress: Progress = lambda label, done, total: None,
+    given: Given = Given(),  # noqa: B008, it is frozen
+) -> Evaluation:
+    """Run an experiment, or go on with one that was stopped.
+
+    Args:
+        experiment: What to measure.
+        output: A folder for ``record.json``, ``table.md``, ``report.html`` and finished work; None
+            keeps nothing.
+        device: Where models run.
+        progress: As for `evaluate`.
+        given: Objects that take the place of what the experiment names.
+
+    Raises:
+        InputError, DataMissingError, OutputError: As for `evaluate`.
+    """
+    with ExitStack() as stack:
+        temporary = stack.enter_context(tempfile.TemporaryDirectory()) if output is None else None
+        opened = Run(experiment, Path(output or str(temporary)), device, progress, given)
+        evaluation = Evaluation(opened.measure(), opened.panels())
+    if output is not None:
+        folder = Path(output)
+        evaluation.save(folder / "record.json")
+        atomic_write(folder / "table.md", markdown_table(evaluation.record).encode())
+        # Images may not be ours to give away: they are in the report alone, which stays here.
+        evaluation.report(folder / "report.html")
+    return evaluation
+
+
+def _image_set(
+    images: Tensor | np.ndarray | None,
+    labels: Tensor | np.ndarray | Sequence[int] | None,
+    data: str | ImageSet | None,
+) -> ImageSet | None:
+    """Return the images in memory; None where a data set is named."""
+    if (images is None) == (data is None) or (images is None) != (labels is None):
+        raise InputError("give either images and labels, or data")
+    if data is not None:
+        return None if isinstance(data, str) else data
+    pixels = torch.as_tensor(images).detach().cpu()
+    if pixels.is_floating_point():
+        low, high = (value.item() for value in pixels.aminmax()) if pixels.numel() else (0, 0)
+        if not 0 <= low <= high <= 1:
+            raise InputError(f"images: must lie in [0, 1] without NaN, found {low:g} to {high:g}")
+        pixels = (pixels * 255).round().to(torch.uint8)
+    classes = torch.as_tensor(labels).cpu()
+    if classes.is_floating_point() or classes.dtype == torch.bool:
+        raise InputTypeError(f"labels: must be integers, not {classes.dtype}")
+    return ImageSet(pixels, classes.to(torch.int64))
+
+
+def _own(
+    classifier: nn.Module, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> nn.Module:
+    if not isinstance(classifier, nn.Module):
+        kind = type(classifier).__name__
+        raise InputTypeError(f"classifier must be an nn.Module or a name, not {kind}")
+    return classifier if mean is None or std is None else Normalized(classifier, mean, std)
+
+
+def _place(classifier: nn.Module | str) -> str:
+    return "cpu" if isinstance(classifier, str) else str(device_of(classifier))
+
+
+def _named_defenses(defenses: Iterable[str | nn.Module]) -> dict[str, nn.Module | None]:
+    """Return defences by name: modules by that of their class, None where the name is all."""
+    named: dict[str, nn.Module | None] = {}
+    for item in defenses:
+        if isinstance(item, str):
+            named[item] = None
+        elif isinstance(item, nn.Module):
+            kind = type(item).__name__
+            count = sum(name == kind or name.startswith(f"{kind} ") for name in named)
+            named[f"{kind} {count + 1}" if count else kind] = item
+        else:
+            raise InputTypeError(
+                f"defenses: must be names or nn.Modules, not {type(item).__name__}"
+            )
+    return named
+
+
+def _named_attack(item: str | Perturb | Attack) -> tuple[str, Attack, int | None]:
+    """Return an attack's name, the attack, and the steps that were asked for."""
+    if isinstance(item, Attack):
+        return item.name, item, None
+    if not isinstance(item, str):
+        attack = from_callable(item)
+        return attack.name, attack, None
+    name, colon, steps = item.rpartition(":")
+    if colon and steps.isdecimal():
+        return name, find_attack(name), int(steps)
+    return item, find_attack(item), None
+
+
+def _plans(
+    attacks: Sequence[tuple[str, Attack, int | None]], eps: list[float], adaptive_steps: int
+) -> dict[str, Any]:
+    """Return the attacks of an experiment: oblivious, adaptive and query."""
+    oblivious: list[dict[str, Any]] = []
+    query: list[dict[str, Any]] = []
+    for name, attack, steps in attacks:
+        bounds = eps if attack.norm == "Linf" else []
+        plan = {"attack": name, "steps": steps, "eps": bounds}
+        (query if attack.kind == "query" else oblivious).append(plan)
+    # PGD does all that a single step can; every other attack is made through the defence as well.
+    adaptive = [{"attack": "pgd", "eps": eps, "steps": adaptive_steps}]
+    adaptive += [plan for plan in oblivious if plan["attack"] not in ("fgsm", "pgd")]
+    return {"oblivious": oblivious, "adaptive": adaptive, "query": query}

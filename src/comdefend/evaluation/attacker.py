@@ -1,0 +1,128 @@
+"""The attacker: makes attacked images, and keeps what took long."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from comdefend.attacks import Attack, Expectation, run_attack
+from comdefend.common.store import Store
+from comdefend.evaluation.subjects import Subject
+from comdefend.nn.batches import batches, device_of, images_at_once
+
+PIECE = 50
+"""Images of the sample that an attack kept in pieces is made on at once."""
+
+
+class Attacker:
+    """Attacks classifiers alone, and whole pipelines.
+
+    Args:
+        store: Where attacked images are kept.
+        images: (N, C, H, W) in [0, 1], the sample.
+        labels: (N,) true classes.
+        data_key: Fingerprint of the two.
+        attacks: By name.
+        seed: Of everything random.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        images: Tensor,
+        labels: Tensor,
+        data_key: str,
+        attacks: Mapping[str, Attack],
+        seed: int,
+    ) -> None:
+        self.store, self.images, self.labels = store, images, labels
+        self.data_key, self.attacks, self.seed = data_key, attacks, seed
+
+    def alone(
+        self,
+        classifier: nn.Module,
+        classifier_key: str,
+        attack: str,
+        eps: float | None,
+        steps: int | None,
+        count: int,
+    ) -> Tensor:
+        """Return the first images attacked on a classifier alone, not rounded; made once.
+
+        Args:
+            classifier: Images in [0, 1] to logits.
+            classifier_key: Its fingerprint.
+            attack: Name of the attack.
+            eps: Bound in units of 1/255, or None.
+            steps: Of the attack.
+            count: How many images.
+        """
+        if self.attacks[attack].norm == "L2" and eps is not None:
+            # What such an attack finds does not depend on the bound that it is clipped to.
+            moved = self.alone(classifier, classifier_key, attack, None, steps, count)
+            clean = self.images[:count]
+            return moved.clamp(clean - eps / 255, clean + eps / 255)
+        key = {**self._key(attack, eps, steps), "on": classifier_key, "images": count}
+        everything = torch.arange(count)
+        return self.store.tensor(
+            key, lambda: self._attack(classifier, everything, attack, eps, steps)
+        )
+
+    def through(
+        self,
+        subject: Subject,
+        stand_in: str,
+        indices: Tensor,
+        attack: str,
+        eps: float | None,
+        steps: int | None,
+    ) -> Tensor:
+        """Return images attacked through a whole pipeline, not rounded.
+
+        Args:
+            subject: The defence.
+            stand_in: Gradient to take for that of the threshold.
+            indices: Of the images in the sample.
+            attack, eps, steps: As for `alone`.
+        """
+        target = subject.pipeline(stand_in)
+        if not self.attacks[attack].in_pieces or device_of(target).type != "cpu":
+            return self._attack(target, indices, attack, eps, steps)
+        # An hour and more on a processor: in pieces, it can be stopped and resumed.
+        found = []
+        for number in (indices // PIECE).unique():
+            piece = indices[indices // PIECE == number]
+            key = {
+                **self._key(attack, eps, steps),
+                "through": subject.key, "stand_in": stand_in, "indices": piece.tolist(),
+            }  # fmt: skip
+            found.append(
+                self.store.tensor(
+                    key, lambda piece=piece: self._attack(target, piece, attack, eps, steps)
+                )
+            )
+        return torch.cat(found)
+
+    def _key(self, attack: str, eps: float | None, steps: int | None) -> dict[str, object]:
+        return {
+            "attack": attack, "attack_key": self.attacks[attack].fingerprint,
+            "data": self.data_key, "eps": eps, "steps": steps, "seed": self.seed,
+        }  # fmt: skip
+
+    def _attack(
+        self, target: nn.Module, indices: Tensor, attack: str, eps: float | None, steps: int | None
+    ) -> Tensor:
+        random = isinstance(target, Expectation)
+        if isinstance(target, Expectation) and self.attacks[attack].averages:
+            target = target.model
+        device, size = device_of(target), images_at_once(target, self.images)
+        moved = []
+        for part in batches(len(indices), size):
+            images, labels = self.images[indices[part]], self.labels[indices[part]]
+            moved.append(
+                run_attack(
+                    target, images.to(device), labels.to(device), self.attacks[attack], eps, steps,
+                    seed=self.seed, random=random, rounded=False,
+                ).cpu()
+            )  # fmt: skip
+        return torch.cat(moved)

@@ -1,0 +1,174 @@
+"""From what was measured to the record."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from comdefend.attacks import Attack
+from comdefend.common.provenance import commit, versions
+from comdefend.common.schema import build
+from comdefend.data.image_set import ImageSet
+from comdefend.evaluation.cells import Cell, each_bound
+from comdefend.evaluation.experiment import Experiment
+from comdefend.evaluation.record import (
+    THREATS,
+    Check,
+    Code,
+    Corruption,
+    Data,
+    Defense,
+    Detection,
+    Record,
+    Row,
+)
+from comdefend.evaluation.sanity import Left, check_attacks, check_clean, check_queries, check_range
+from comdefend.evaluation.statistics import share_of
+from comdefend.evaluation.subjects import Subject
+from comdefend.nn.purifier import ComDefend
+
+Measured = Sequence[tuple[Cell, dict[str, Any]]]
+"""The cells of one defence with what was measured, in the order of the plan."""
+
+
+def collect(
+    experiment: Experiment,
+    data: ImageSet,
+    attacks: Mapping[str, Attack],
+    measured: Sequence[tuple[Subject, Measured]],
+    device: str,
+) -> Record:
+    """Return the record of everything measured.
+
+    Args:
+        experiment: What was measured.
+        data: The sample.
+        attacks: The experiment's attacks, by name.
+        measured: For each defence what was measured.
+        device: Where models ran.
+    """
+    rows: list[Row] = []
+    checks: list[Check] = []
+    for subject, cells in measured:
+        own = [
+            _row(subject, cell, result, attacks, experiment.classifier)
+            for cell, result in cells
+            if cell.measure in ("clean", *THREATS)
+        ]
+        rows += own
+        found = _checks(experiment, subject, cells, own, attacks, data.class_count)
+        checks += [Check(f"{subject.name}: {c.name}", c.passed, c.detail) for c in found]
+    return Record(
+        name=experiment.name,
+        title=experiment.title,
+        experiment=experiment.to_dict(),
+        data=Data(
+            source=experiment.data,
+            split="test",
+            images=len(data),
+            seed=experiment.seed,
+            fingerprint=data.fingerprint(),
+            classes=data.classes,
+        ),
+        classifier=experiment.classifier,
+        labels=tuple(data.labels.tolist()),
+        seed=experiment.seed,
+        device=device,
+        threads=torch.get_num_threads(),
+        versions=versions(),
+        commit=commit(),
+        seconds=round(sum(row.seconds for row in rows), 1),
+        defenses=tuple(_defense(experiment, subject, cells) for subject, cells in measured),
+        results=tuple(rows),
+        checks=tuple(checks),
+    )
+
+
+def _row(
+    subject: Subject,
+    cell: Cell,
+    result: dict[str, Any],
+    attacks: Mapping[str, Attack],
+    classifier: str,
+) -> Row:
+    norm = None
+    if cell.attack is not None:
+        # A bound is one on every value, also for attacks that look for the smallest change.
+        norm = "Linf" if cell.eps else attacks[cell.attack].norm
+    detail = ""
+    if cell.measure == "transfer":
+        detail = f"made on {classifier}"
+    elif cell.measure == "adaptive":
+        stand_ins = ", ".join(cell.stand_ins)
+        detail = f"for each image the worst of all rows above within this bound and of {stand_ins}"
+    share = share_of(result["correct"])
+    return Row(
+        defense=subject.name,
+        threat=cell.measure,
+        attack=cell.attack,
+        norm=norm,
+        eps=cell.bound,
+        steps=cell.steps,
+        detail=detail,
+        images=share.images,
+        accuracy=share.accuracy,
+        interval=(round(share.low, 4), round(share.high, 4)),
+        unrounded_accuracy=result.get("unrounded_accuracy"),
+        perturbation_psnr=result.get("perturbation_psnr"),
+        correct=result["correct"],
+        seconds=result["seconds"],
+    )
+
+
+def _defense(experiment: Experiment, subject: Subject, cells: Measured) -> Defense:
+    results = {cell.measure: result for cell, result in cells}
+    purifier, code, detection = subject.purifier, results.get("code"), results.get("detection")
+    return Defense(
+        name=subject.name,
+        **subject.origins(experiment.classifier),
+        random=subject.random,
+        psnr=results["fidelity"]["psnr"] if "fidelity" in results else None,
+        bpp=purifier.config.bpp if isinstance(purifier, ComDefend) else None,
+        code=None if code is None else build(Code, code, "code"),
+        detection=None if detection is None else build(Detection, detection, "detection"),
+        corruptions=tuple(
+            _corruption(str(cell.corruption), result["correct"])
+            for cell, result in cells
+            if cell.measure == "corruption"
+        ),
+    )
+
+
+def _corruption(name: str, correct: str) -> Corruption:
+    share = share_of(correct)
+    return Corruption(
+        corruption=name,
+        images=share.images,
+        accuracy=share.accuracy,
+        interval=(round(share.low, 4), round(share.high, 4)),
+        correct=correct,
+    )
+
+
+def _checks(
+    experiment: Experiment,
+    subject: Subject,
+    cells: Measured,
+    rows: Sequence[Row],
+    attacks: Mapping[str, Attack],
+    classes: int,
+) -> list[Check]:
+    results = {cell.measure: result for cell, result in cells}
+    hits, images = rows[0].correct.count("1"), rows[0].images
+    checks = [check_clean(hits, images, classes)]
+    if "ranges" in results:
+        checks.append(check_range(hits, images, results["ranges"]["ranges"]))
+    for plan, eps in each_bound(experiment.query):
+        if attacks[plan.attack].deterministic_only and subject.draws > 1:
+            bound = "" if eps is None else f" {eps:g}/255"
+            why = "not measured: it walks along a boundary, and a random defence has none"
+            checks.append(Check(f"{plan.attack}{bound}, query", None, why))
+    if "sanity" in results:
+        left = build(Left, results["sanity"], "sanity")
+        checks += [*check_attacks(left), *check_queries(rows, left)]
+    return checks

@@ -1,0 +1,189 @@
+"""How each kind of cell is measured: a function from a cell to plain JSON values."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from comdefend.common import schema
+from comdefend.errors import out_of_memory
+from comdefend.evaluation.attacker import Attacker
+from comdefend.evaluation.cells import Cell, Measure
+from comdefend.evaluation.binary_code import code_statistics, random_signs
+from comdefend.evaluation.detection import DETECTED_IMAGES, detection_statistics
+from comdefend.evaluation.judge import Judge, attack_standing, from_bits, to_bits
+from comdefend.evaluation.record import Detection
+from comdefend.evaluation.sanity import Left, other_ranges
+from comdefend.evaluation.subjects import Subject
+from comdefend.nn.batches import apply
+from comdefend.nn.metrics import peak_signal_noise_ratio, round_to_8_bits
+from comdefend.nn.purifier import ComDefend
+
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """What measuring needs.
+
+    Attributes:
+        subject: The defence that is measured.
+        attacker: Who attacks.
+        judge: Who tells right from wrong.
+        main: The experiment's own classifier.
+        corruptions: What happens to images without an attacker, by name.
+        verdicts: Digest of each cell so far -> "1" or "0" for each of its images.
+    """
+
+    subject: Subject
+    attacker: Attacker
+    judge: Judge
+    main: nn.Module
+    corruptions: Mapping[str, nn.Module]
+    verdicts: Mapping[str, str]
+
+    @property
+    def images(self) -> Tensor:
+        """The sample, (N, C, H, W) in [0, 1]."""
+        return self.judge.images
+
+    def attacked(self, cell: Cell, eps: float | None) -> Tensor:
+        """Return images attacked on the cell's classifier alone, not rounded."""
+        classifier = self.main if cell.measure == "transfer" else self.subject.classifier
+        assert cell.attack is not None
+        return self.attacker.alone(
+            classifier, cell.source, cell.attack, eps, cell.steps, cell.images
+        )
+
+
+def _clean(at: Workbench, cell: Cell) -> Result:
+    return {"correct": to_bits(at.judge.verdicts(at.subject, at.images))}
+
+
+def _alone(at: Workbench, cell: Cell) -> Result:
+    """Oblivious and transfer attacks."""
+    moved = at.attacked(cell, cell.bound)
+    rounded = round_to_8_bits(moved)
+    result = {
+        "correct": to_bits(at.judge.verdicts(at.subject, rounded)),
+        "perturbation_psnr": peak_signal_noise_ratio(rounded, at.images[: len(moved)]).item(),
+    }
+    if at.subject.purifier is None:
+        right = at.judge.verdicts(at.subject, moved)
+        result["unrounded_accuracy"] = right.float().mean().item()
+    return result
+
+
+def _through(at: Workbench, cell: Cell) -> Result:
+    """Query attacks, and adaptive ones, which start from what is broken already."""
+    assert cell.attack is not None
+    if cell.measure == "query":
+        standing = at.judge.verdicts(at.subject, at.images[: cell.images])
+    else:
+        standing = torch.ones(cell.images, dtype=torch.bool)
+        for digest in cell.after:
+            verdicts = from_bits(at.verdicts[digest])[: cell.images]
+            standing[: len(verdicts)] &= verdicts
+    left = attack_standing(
+        at.attacker, at.judge, at.subject, standing, cell.attack, cell.bound, cell.steps,
+        cell.stand_ins,
+    )  # fmt: skip
+    return {"correct": to_bits(left)}
+
+
+def _fidelity(at: Workbench, cell: Cell) -> Result:
+    purified = round_to_8_bits(at.judge.purify(at.subject, at.images))
+    return {"psnr": peak_signal_noise_ratio(purified, at.images).item()}
+
+
+def _code(at: Workbench, cell: Cell) -> Result:
+    """Return what the code does under the usual oblivious attack, and under chance."""
+    purifier = at.subject.purifier
+    assert isinstance(purifier, ComDefend)
+    changed: list[tuple[str, float, Tensor]] = []
+    for eps in cell.eps:
+        attacked = round_to_8_bits(at.attacked(cell, eps))
+        signs = random_signs(at.images[: len(attacked)], eps, cell.seed)
+        changed += [(str(cell.attack), eps, attacked), ("random", eps, signs)]
+
+    def purify(images: Tensor) -> Tensor:
+        return at.judge.purify(at.subject, images)
+
+    return schema.to_plain(code_statistics(purifier, at.images, changed, purify))
+
+
+def _detection(at: Workbench, cell: Cell) -> Result:
+    about = {"attack": str(cell.attack), "eps": cell.bound, "threat": "oblivious"}
+    if cell.images < DETECTED_IMAGES:
+        why = f"{cell.images} of at least {DETECTED_IMAGES} images"
+        return schema.to_plain(Detection(**about, skipped=why))  # type: ignore[arg-type]
+    attacked = round_to_8_bits(at.attacked(cell, cell.bound))
+    statistics = detection_statistics(
+        at.subject.classifier, lambda x: at.judge.purify(at.subject, x), at.images, attacked
+    )
+    return {**about, **statistics}
+
+
+def _corruption(at: Workbench, cell: Cell) -> Result:
+    corruption = at.corruptions[str(cell.corruption)]
+    images = round_to_8_bits(apply(corruption, at.images, cell.seed))
+    return {"correct": to_bits(at.judge.verdicts(at.subject, images))}
+
+
+def _ranges(at: Workbench, cell: Cell) -> Result:
+    """Return how many images are classified rightly when given in other ranges of values."""
+    mean, std = cell.normalisation or (None, None)
+    hits = []
+    for what, meaning, images in other_ranges(at.images, mean, std):
+        try:
+            logits = apply(at.subject.classifier, images)
+        # It may refuse images in another range, which then is not the one it expects.
+        except Exception as error:
+            if out_of_memory(error):
+                raise
+            continue
+        hits.append([what, meaning, int((logits.argmax(1) == at.judge.labels).sum())])
+    return {"ranges": hits}
+
+
+def _sanity(at: Workbench, cell: Cell) -> Result:
+    """Attack a few images in ways that must agree with each other."""
+    eps, count = cell.eps[0], cell.images
+    clean = at.judge.verdicts(at.subject, at.images[:count])
+
+    def alone(bound: float, steps: int) -> Tensor:
+        return attack_standing(
+            at.attacker, at.judge, at.subject, clean, "pgd", bound, steps, cell.stand_ins
+        )
+
+    attacked = at.attacker.alone(at.subject.classifier, cell.source, "pgd", eps, 20, count)
+    oblivious = at.judge.verdicts(at.subject, round_to_8_bits(attacked)) & clean
+    standing = alone(eps, 20)
+    left = Left(
+        images=count,
+        eps=eps,
+        unbounded=int(alone(255, 20).sum()),
+        few=int(alone(eps, 5).sum()),
+        many=int(standing.sum()),
+        oblivious=int(oblivious.sum()),
+        standing=to_bits(standing),
+    )
+    return schema.to_plain(left)
+
+
+MEASURES: dict[Measure, Callable[[Workbench, Cell], Result]] = {
+    "clean": _clean,
+    "oblivious": _alone,
+    "transfer": _alone,
+    "query": _through,
+    "adaptive": _through,
+    "fidelity": _fidelity,
+    "code": _code,
+    "detection": _detection,
+    "corruption": _corruption,
+    "ranges": _ranges,
+    "sanity": _sanity,
+}
+"""Measure -> how."""

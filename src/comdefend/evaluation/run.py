@@ -1,0 +1,174 @@
+"""Running an experiment: every defence against every attack, image by image."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+from comdefend.common.atomic import make_folder
+from comdefend.common.provenance import versions
+from comdefend.common.schema import to_plain
+from comdefend.common.store import Store
+from comdefend.data.image_set import ImageSet
+from comdefend.data.sources import load_image_set
+from comdefend.defenses import load_defense
+from comdefend.errors import InputError
+from comdefend.evaluation.attacker import Attacker
+from comdefend.evaluation.cells import Cell, plan_cells, usual_attack
+from comdefend.evaluation.collect import collect
+from comdefend.evaluation.experiment import Experiment
+from comdefend.evaluation.judge import Judge
+from comdefend.evaluation.loading import attacks_of
+from comdefend.evaluation.measures import MEASURES, Workbench
+from comdefend.evaluation.panels import Panel, choose, examples, to_panel
+from comdefend.evaluation.record import Record
+from comdefend.evaluation.subjects import Given, Subject, Subjects
+from comdefend.nn.metrics import round_to_8_bits
+from comdefend.nn.purifier import ComDefend
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, the number of finished steps and that of all steps.
+
+Before the first step, while models are trained, both numbers are 0.
+"""
+
+
+class Run:
+    """An experiment, ready to be measured: data, models and attacks are opened and checked.
+
+    Args:
+        experiment: What to measure.
+        output: A folder; finished cells are kept below it, and a run that was stopped goes on.
+        device: Where models run.
+        progress: Told of every step.
+        given: Objects that take the place of what the experiment names.
+
+    Raises:
+        InputError: Something does not fit: classifier and data, attacks and bounds.
+        DataMissingError: Data or weights are missing.
+        OutputError: The folder cannot be written.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        output: Path,
+        device: str = "cpu",
+        progress: Progress = lambda label, done, total: None,
+        given: Given = Given(),  # noqa: B008, it is frozen
+    ) -> None:
+        self.experiment, self.device, self.progress = experiment, device, progress
+        self.attacks = attacks_of(experiment, given.attacks)
+        self.data = take_sample(experiment, given.data)
+        if experiment.images > len(self.data):
+            progress(f"{experiment.data}: has {len(self.data)} images; all are taken", 0, 0)
+        images, labels = self.data.images.float() / 255, self.data.labels
+        self.data_key = self.data.fingerprint()
+
+        def announce(label: str) -> None:
+            progress(label, 0, 0)
+
+        subjects = Subjects(experiment, output, device, images, labels, announce, given)
+        self.main = subjects.main()
+        # Only now: what cannot start should not leave a folder; nor should an output that cannot
+        # be written cost an hour.
+        make_folder(output)
+        self.corruptions = {name: load_defense(name) for name in experiment.corruptions}
+        self.subjects = [subjects.open(plan, self.main) for plan in experiment.defenses]
+        store = Store(output / "cells", {"versions": versions(), "device": device})
+        self.store = store
+        seed = experiment.seed
+        self.attacker = Attacker(store, images, labels, self.data_key, self.attacks, seed)
+        self.judge = Judge(images, labels, seed)
+
+    def measure(self) -> Record:
+        """Measure all cells that are not done yet, and return the record of all."""
+        plans = [
+            (subject, cell)
+            for subject in self.subjects
+            for cell in plan_cells(
+                self.experiment, subject, self.main[1], self.data_key, len(self.data), self.attacks
+            )
+        ]
+        verdicts: dict[str, str] = {}
+        results: dict[str, list[tuple[Cell, dict[str, Any]]]] = {s.name: [] for s in self.subjects}
+        for done, (subject, cell) in enumerate(plans):
+            self.progress(f"{subject.name}: {cell.label}", done, len(plans))
+            at = Workbench(
+                subject, self.attacker, self.judge, self.main[0], self.corruptions, verdicts
+            )
+            result = self.store.result(to_plain(cell), lambda at=at, cell=cell: _timed(at, cell))
+            if "correct" in result:
+                verdicts[cell.digest] = result["correct"]
+            results[subject.name].append((cell, result))
+        self.progress("done", len(plans), len(plans))
+        measured = [(subject, results[subject.name]) for subject in self.subjects]
+        return collect(self.experiment, self.data, self.attacks, measured, self.device)
+
+    def panels(self, count: int = 6) -> list[Panel]:
+        """Return example images of the first learned purifier, or else of the first defence."""
+        usual = usual_attack(self.experiment.oblivious, self.attacks)
+        shields = [s for s in self.subjects if s.purifier is not None]
+        if usual is None or not shields:
+            return []
+        subject = next((s for s in shields if isinstance(s.purifier, ComDefend)), shields[0])
+        plan, eps = usual
+        steps = self.attacks[plan.attack].steps and (plan.steps or self.attacks[plan.attack].steps)
+        attacked = round_to_8_bits(
+            self.attacker.alone(
+                subject.classifier, subject.classifier_key, plan.attack, eps, steps,
+                plan.images or len(self.data),
+            )
+        )  # fmt: skip
+        labels = self.data.labels[: len(attacked)]
+        bare = Subject(subject.plan, None, subject.classifier, "", "", 1)
+        right = self.judge.verdicts(bare, attacked)
+        chosen = choose(labels, right, self.judge.verdicts(subject, attacked), count)
+        shown = {"attacked": attacked[chosen]}
+        found = examples(self.judge, subject, chosen, shown, self.data.classes)
+        return [to_panel(subject.name, example) for example in found]
+
+
+def run_experiment(
+    experiment: Experiment,
+    output: Path,
+    device: str = "cpu",
+    progress: Progress = lambda label, done, total: None,
+) -> Record:
+    """Measure an experiment, or go on with one that was stopped; see `Run`."""
+    return Run(experiment, output, device, progress).measure()
+
+
+def take_sample(experiment: Experiment, given: ImageSet | None = None) -> ImageSet:
+    """Return the images of an experiment, cropped, in an order drawn at random.
+
+    Args:
+        experiment: Which images, and how many; all where it asks for more than there are.
+        given: Images in memory, in place of those that the experiment names.
+
+    Raises:
+        InputError: An attack is to see more images than the sample has, or the crop is too large.
+        DataMissingError, ImageError: As for `load_image_set`.
+    """
+    data = load_image_set(experiment.data, "test") if given is None else given
+    # In random order even where all are taken: files come sorted by class.
+    count = min(experiment.images or len(data), len(data))
+    data = data.sample(count, experiment.seed)
+    for plan in experiment.plans:
+        if (plan.images or 0) > len(data):
+            raise InputError(f"{plan.attack}: {plan.images} images of a sample of {len(data)}")
+    if side := experiment.crop:
+        height, width = data.images.shape[-2:]
+        if side > min(height, width):
+            raise InputError(f"crop: the images are {height}x{width}, {side} does not fit")
+        top, left = (height - side) // 2, (width - side) // 2
+        cut = data.images[..., top : top + side, left : left + side].contiguous()
+        data = ImageSet(cut, data.labels, data.classes)
+    return data
+
+
+def _timed(at: Workbench, cell: Cell) -> dict[str, Any]:
+    started = time.perf_counter()
+    result = MEASURES[cell.measure](at, cell)
+    return {**result, "seconds": round(time.perf_counter() - started, 2)}
