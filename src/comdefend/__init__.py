@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from comdefend.api import Evaluation, evaluate
     from comdefend.defenses import DefendedClassifier
     from comdefend.errors import ComdefendError
-    from comdefend.evaluate import Evaluation, evaluate
     from comdefend.nn.config import PurifierConfig
     from comdefend.nn.purifier import ComDefend
     from comdefend.purify.files import purify_files
@@ -28,10 +28,10 @@ _HOMES = {
     "ComDefend": "comdefend.nn.purifier",
     "ComdefendError": "comdefend.errors",
     "DefendedClassifier": "comdefend.defenses",
-    "Evaluation": "comdefend.evaluate",
+    "Evaluation": "comdefend.api",
     "PurifierConfig": "comdefend.nn.config",
     "classifier_weights": "comdefend.weights.zoo",
-    "evaluate": "comdefend.evaluate",
+    "evaluate": "comdefend.api",
     "load": "comdefend.weights.zoo",
     "load_classifier": "comdefend.weights.zoo",
     "load_record": "comdefend.weights.zoo",

@@ -27,16 +27,16 @@ def images():
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_what_is_passed_on_and_kept(images, share):
     changed = [("random", 8, random_signs(images[:4], 8, seed=1))]
-    (flip,) = code_statistics(Scaled(share), images, changed)["flips"]
-    assert flip["passed_on"] == pytest.approx(share, abs=1e-5)
-    assert flip["kept"] == pytest.approx(share, abs=1e-5)
+    (flip,) = code_statistics(Scaled(share), images, changed).flips
+    assert flip.passed_on == pytest.approx(share, abs=1e-5)
+    assert flip.kept == pytest.approx(share, abs=1e-5)
 
 
 def test_a_perturbation_that_comes_out_elsewhere_is_passed_on_but_not_kept(images):
     changed = [("random", 8, random_signs(images, 8, seed=1))]
-    (flip,) = code_statistics(Scaled(1.0, mirrored=True), images, changed)["flips"]
-    assert flip["passed_on"] == pytest.approx(1, abs=1e-5)
-    assert abs(flip["kept"]) < 0.1
+    (flip,) = code_statistics(Scaled(1.0, mirrored=True), images, changed).flips
+    assert flip.passed_on == pytest.approx(1, abs=1e-5)
+    assert abs(flip.kept) < 0.1
 
 
 def test_random_signs_move_every_value_by_eps(images):
@@ -48,8 +48,8 @@ def test_random_signs_move_every_value_by_eps(images):
 def test_the_shipped_purifier(gray, fashion):
     images = fashion.images[:8]
     found = code_statistics(gray, images, [("random", 8, random_signs(images, 8, seed=0))])
-    assert 0 < found["ones"] < 1
-    assert found["abs_z_quantiles"] == sorted(found["abs_z_quantiles"])
-    (flip,) = found["flips"]
-    assert 0 < flip["share"] < 0.5
-    assert flip["kept"] <= flip["passed_on"]
+    assert 0 < found.ones < 1
+    assert list(found.abs_z_quantiles) == sorted(found.abs_z_quantiles)
+    (flip,) = found.flips
+    assert 0 < flip.share < 0.5
+    assert flip.kept <= flip.passed_on

@@ -1,53 +1,63 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from comdefend.errors import DataMissingError, InputError
-from comdefend.evaluation.record import (
-    FORMAT,
-    load_record_file,
-    mcnemar,
-    save_record,
-    wilson_interval,
-)
+from comdefend.evaluation.record import load_record, save_record
+
+RECORDS = Path(__file__).parents[2] / "docs" / "records"
+EVALUATIONS = sorted(p for p in RECORDS.glob("*.json") if '"format"' in p.read_text()[:40])
 
 
-def test_wilson_interval_against_published_values():
-    # Brown, Cai and DasGupta 2001 give the formula; these are its values to four digits.
-    assert wilson_interval(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
-    assert wilson_interval(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
-    assert wilson_interval(10, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
-    for hits in range(51):
-        low, high = wilson_interval(hits, 50)
-        assert 0 <= low <= hits / 50 <= high <= 1
-
-
-def test_mcnemar_is_the_binomial_test_on_what_changed():
-    assert mcnemar(0, 0) == mcnemar(3, 3) == 1
-    # Ten heads in a row, or ten tails.
-    assert mcnemar(10, 0) == mcnemar(0, 10) == 2 / 2**10
-    # (1 + 12) * 2 / 2^12
-    assert mcnemar(11, 1) == pytest.approx(0.006348, abs=1e-6)
-
-
-def test_records_come_back_as_they_were(tmp_path):
-    record = {"format": FORMAT, "data": {}, "rows": [{"accuracy": 0.5}]}
+@pytest.mark.parametrize("path", EVALUATIONS, ids=lambda path: path.stem)
+def test_every_record_comes_back_as_it_was(path, tmp_path):
+    record = load_record(path)
+    assert f"{record.name}.json" == path.name
     save_record(record, tmp_path / "record.json")
-    assert load_record_file(tmp_path / "record.json") == record
+    assert load_record(tmp_path / "record.json") == record
+    # Field by field what the file says, though it may lack fields that are newer.
+    again, before = (json.loads(p.read_text()) for p in (tmp_path / "record.json", path))
+    assert all(again[key] == value for key, value in before.items() if key != "defenses")
+    for ours, theirs in zip(again["rows"], before["rows"], strict=True):
+        assert ours == theirs
+
+
+def test_a_query_selects_rows():
+    record = load_record(RECORDS / "cifar10-small.json")
+    assert record.rows() == list(record.results)
+    bim = record.rows(defense="rgb-12bpp", threat="oblivious", attack="bim")
+    assert [row.eps for row in bim] == [2, 8, 16]
+    row = record.row(defense="rgb-12bpp", threat="oblivious", attack="bim", eps=8)
+    assert row.accuracy == 0.19
+    assert record.row(defense="none", threat="clean", eps=None).attack is None
+    # Without a defence there is nothing to know about.
+    oblivious = record.rows(defense="none", threat="oblivious")
+    assert set(map(id, oblivious)) <= set(map(id, record.rows(defense="none", threat="adaptive")))
+    assert not set(map(id, bim)) & set(map(id, record.rows(defense="rgb-12bpp", threat="adaptive")))
+    with pytest.raises(LookupError, match="3 rows fit"):
+        record.row(defense="rgb-12bpp", threat="oblivious", attack="bim")
+    assert record.defense("rgb-12bpp").bpp == 12
+    with pytest.raises(LookupError, match="no defence 'magic'"):
+        record.defense("magic")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("{", "not a record"),
-        ("[]", "not a record of an evaluation"),
+        ("[]", "not a record of an evaluation: must be a mapping"),
+        ("[" * 100_000, "not a record"),
+        (json.dumps({"rows": []}), "not a record of an evaluation: needs 'format'"),
         (json.dumps({"format": 99, "rows": []}), "a record of format 99"),
+        (json.dumps({"format": 1, "rows": [5]}), "not a record of an evaluation"),
     ],
 )
 def test_other_files_are_refused(tmp_path, text, message):
     path = tmp_path / "record.json"
     path.write_text(text)
-    with pytest.raises(InputError, match=message):
-        load_record_file(path)
+    with pytest.raises(InputError, match=message) as caught:
+        load_record(path)
+    assert "\n" not in str(caught.value)
     with pytest.raises(DataMissingError):
-        load_record_file(tmp_path / "nothing.json")
+        load_record(tmp_path / "nothing.json")

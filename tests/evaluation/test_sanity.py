@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from comdefend.evaluation.record import Row
 from comdefend.evaluation.sanity import (
     Left,
     check_attacks,
@@ -22,7 +23,7 @@ SOUND = {
 
 
 def passed(**changes):
-    return [check["passed"] for check in check_attacks(Left(**{**SOUND, **changes}))]
+    return [check.passed for check in check_attacks(Left(**{**SOUND, **changes}))]
 
 
 def test_sound_attacks_pass():
@@ -33,14 +34,17 @@ def test_what_does_not_hold_is_said():
     assert passed(unbounded=1) == [False, True, True]
     assert passed(many=6) == [True, False, True]
     assert passed(oblivious=2) == [True, True, False]
-    details = [check["detail"] for check in check_attacks(Left(**{**SOUND, "oblivious": 2}))]
+    details = [check.detail for check in check_attacks(Left(**{**SOUND, "oblivious": 2}))]
     assert "adaptive leaves 3 of 32 images, oblivious 2" in details[2]
 
 
 def queried(query, standing, eps=8, images=4):
-    row = {"threat": "query", "attack": "square", "eps": 8, "images": len(query), "correct": query}
+    row = Row(
+        defense="x", threat="query", attack="square", eps=8, images=len(query), correct=query,
+        accuracy=0.5, interval=(0, 1),
+    )  # fmt: skip
     left = Left(**{**SOUND, "images": images, "standing": standing, "eps": eps})
-    return [check["passed"] for check in check_queries([row], left)]
+    return [check.passed for check in check_queries([row], left)]
 
 
 def test_queries_against_gradients():
@@ -54,10 +58,10 @@ def test_queries_against_gradients():
 
 
 def test_guessing():
-    assert check_clean(90, 100, 10)["passed"] is True
-    assert check_clean(12, 100, 10)["passed"] is False
-    assert check_clean(99, 100, 2)["passed"] is True
-    assert check_clean(50, 100, 2)["passed"] is False
+    assert check_clean(90, 100, 10).passed is True
+    assert check_clean(12, 100, 10).passed is False
+    assert check_clean(99, 100, 2).passed is True
+    assert check_clean(50, 100, 2).passed is False
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -77,9 +81,9 @@ def test_normalisations_are_undone_and_done(channels):
 
 def test_another_range_must_be_clearly_better():
     found = check_range(110, 200, [("a", "take a", 174), ("b", "take b", 120)])
-    assert found["passed"] is False
-    assert found["detail"] == "110 of 200 images are right as they are, 174 with a; take a"
+    assert found.passed is False
+    assert found.detail == "110 of 200 images are right as they are, 174 with a; take a"
     found = check_range(110, 200, [("b", "take b", 120)])
-    assert found["passed"] is True
-    assert "take b" not in found["detail"]
-    assert check_range(110, 200, [])["passed"] is None
+    assert found.passed is True
+    assert "take b" not in found.detail
+    assert check_range(110, 200, []).passed is None

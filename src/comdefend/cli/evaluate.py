@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from comdefend.evaluate import Evaluation
+    from comdefend.api import Evaluation
 
 
 def register(app: typer.Typer) -> None:
@@ -21,8 +21,8 @@ torchvision:NAME or timm:NAME with --checkpoint, or your own as package.module:f
 images in [0, 1] and returns logits; --mean and --std wrap one that wants normalised images.
 
 Data: cifar10, fashion-mnist, ... (in the folder that COMDEFEND_DATA names), parquet:PATH, or
-folder:PATH with one folder per class. **comdefend defenses** and **comdefend attacks** list what
---defense and --attack take; bim:20 takes 20 steps. Your own may stand there too, as
+folder:PATH with one folder per class. **comdefend list** shows all defences and attacks that
+--defense and --attack take; bim:20 takes 20 steps. Your own may be named too, as
 package.module:function.
 
 The output folder receives record.json, table.md and report.html. Stop it whenever you like:

@@ -52,7 +52,7 @@ def reproduce(
     from comdefend.common.extras import require_extra
 
     require_extra("evaluate")
-    from comdefend.evaluate import run
+    from comdefend.api import run
 
     folder = output or Path("runs") / loaded.name
     with progress_bar() as show:

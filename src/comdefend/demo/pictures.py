@@ -1,48 +1,20 @@
 """Pictures of the demo: what an attack does, and what the purifier makes of it."""
 
 import io
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor, from_numpy
 
 from comdefend.common.atomic import atomic_write
+from comdefend.evaluation.panels import Example, Prediction
 
 # Of Okabe and Ito's palette: told apart by people with any kind of colour vision.
 RIGHT, WRONG = "#00724f", "#c04a00"
 MAGNIFICATION = 16
 CODE_MAPS = 4
-
-
-class Verdict(NamedTuple):
-    """What a classifier says of an image."""
-
-    label: str
-    confidence: float
-    right: bool
-
-
-@dataclass(frozen=True)
-class Example:
-    """One row of a picture; images are (C, H, W) in [0, 1].
-
-    Attributes:
-        clean, attacked, purified, adaptive: Images with the classifier's verdict on them;
-            ``purified`` is made from ``attacked``, ``adaptive`` is what the purifier returns when
-            the attacker knows of it.
-        perturbation: Attacked minus clean.
-        code: The code of the attacked image, (K, h, w).
-    """
-
-    clean: tuple[Tensor, Verdict]
-    attacked: tuple[Tensor, Verdict]
-    perturbation: Tensor
-    code: Tensor
-    purified: tuple[Tensor, Verdict]
-    adaptive: tuple[Tensor, Verdict]
 
 
 COLUMNS = (
@@ -55,10 +27,16 @@ COLUMNS = (
 )
 
 
-def draw(examples: list[Example], title: str, path: Path) -> None:
+def draw(examples: list[Example], codes: Tensor, title: str, path: Path) -> None:
     """Draw one row for each example and write the picture as PNG.
 
     Right labels have a tick and a whole frame, wrong ones a cross and a dashed frame.
+
+    Args:
+        examples: With images ``clean``, ``attacked``, ``purified`` and ``adaptive``.
+        codes: (M, K, h, w), the code of each attacked image.
+        title: Above the picture.
+        path: The file to write.
 
     Raises:
         OutputError: The file cannot be written.
@@ -69,20 +47,19 @@ def draw(examples: list[Example], title: str, path: Path) -> None:
     figure.suptitle(title, x=0.01, y=0.995, ha="left", va="top", fontsize=12, fontweight="bold")
     for column, name in enumerate(COLUMNS):
         axes[0][column].set_title(name, fontsize=9.5, color="#333333", pad=7)
-    for row, example in zip(axes, examples, strict=True):
-        _panel(row[0], *example.clean)
-        _panel(row[1], *example.attacked)
-        _panel(row[2], (0.5 + MAGNIFICATION * example.perturbation).clamp(0, 1), None)
-        _panel(row[3], _mosaic(example.code), None)
-        _panel(row[4], *example.purified)
-        _panel(row[5], *example.adaptive)
+    for row, example, code in zip(axes, examples, codes, strict=True):
+        perturbation = example.images["attacked"] - example.images["clean"]
+        _panel(row[2], (0.5 + MAGNIFICATION * perturbation).clamp(0, 1), None)
+        _panel(row[3], _mosaic(code), None)
+        for column, name in {0: "clean", 1: "attacked", 4: "purified", 5: "adaptive"}.items():
+            _panel(row[column], example.images[name], example.predictions[name])
     figure.tight_layout(h_pad=0.8, w_pad=0.5)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     atomic_write(path, buffer.getvalue())
 
 
-def _panel(axes: Any, image: Tensor, verdict: Verdict | None) -> None:
+def _panel(axes: Any, image: Tensor, prediction: Prediction | None) -> None:
     array = image.detach().permute(1, 2, 0).numpy()
     if array.shape[2] == 1:
         axes.imshow(array[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
@@ -90,17 +67,17 @@ def _panel(axes: Any, image: Tensor, verdict: Verdict | None) -> None:
         axes.imshow(array, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
-    if verdict is None:
+    if prediction is None:
         for spine in axes.spines.values():
             spine.set_visible(False)
         return
-    color = RIGHT if verdict.right else WRONG
+    color = RIGHT if prediction.right else WRONG
     for spine in axes.spines.values():
-        spine.set(color=color, linewidth=2.2, linestyle="-" if verdict.right else (0, (2, 1.5)))
-    label = verdict.label if len(verdict.label) <= 16 else verdict.label[:15] + "…"
-    mark = "✓" if verdict.right else "✗"
+        spine.set(color=color, linewidth=2.2, linestyle="-" if prediction.right else (0, (2, 1.5)))
+    label = prediction.label if len(prediction.label) <= 16 else prediction.label[:15] + "…"
+    mark = "✓" if prediction.right else "✗"
     axes.set_xlabel(
-        f"{mark} {label} {verdict.confidence:.0%}", fontsize=8.5, color=color, labelpad=3
+        f"{mark} {label} {prediction.confidence:.0%}", fontsize=8.5, color=color, labelpad=3
     )
 
 

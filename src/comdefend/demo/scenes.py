@@ -1,133 +1,123 @@
-"""The demo's images and classifiers."""
+"""What the demo shows: experiments on the images that ship."""
 
-import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from comdefend.classifiers import open_classifier
-from comdefend.common.extras import require
-from comdefend.data.shipped import fashion_images
+from comdefend.data.image_set import ImageSet
+from comdefend.data.shipped import fashion_images, labelled_photographs
 from comdefend.data.sources import DATASETS
-from comdefend.defenses import DefendedClassifier
-from comdefend.weights import zoo
+from comdefend.evaluation.experiment import Experiment
+from comdefend.evaluation.loading import build_experiment
+from comdefend.evaluation.subjects import Given
+from comdefend.weights.zoo import RECOMMENDED
 
-PHOTO_SIDE = 160
+EPS = 8
+PGD_STEPS, ADAPTIVE_STEPS = 20, 10
+FASHION_IMAGES, PHOTO_SIDE = 60, 160
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Images, the classifier that they are for, and what defends it.
+    """An experiment on images that ship, and the pictures that are drawn of it.
 
     Attributes:
-        images_name: What tables call the images.
-        defense_name: What they call the purifier and the classifier behind it.
-        picture: Name of the picture's file, without its suffix.
-        images: (N, C, H, W) float in [0, 1].
-        accepted: (N, classes) bool: the labels that are right for each image.
-        classes: Names of the classes.
-        classifier: Undefended; images in [0, 1] to logits.
-        classifier_name: What tables call it.
-        defended: A `ComDefend`, and behind it the same classifier or one that was trained with it.
-        shown: Indices of the images in the picture.
+        experiment: What is measured.
+        given: The images, and the classifier where its name does not say all.
+        pictures: Name of a defence -> name of the picture of it, without suffix.
+        shown: Labels of which the first image is in the pictures.
     """
 
-    images_name: str
-    defense_name: str
-    picture: str
-    images: Tensor
-    accepted: Tensor
-    classes: tuple[str, ...]
-    classifier: nn.Module
-    classifier_name: str
-    defended: DefendedClassifier
+    experiment: Experiment
+    given: Given
+    pictures: dict[str, str]
     shown: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class _Photo:
-    """A photograph of scikit-image's, the square of it that shows something, and what that is."""
-
-    file: str
-    box: tuple[int, int, int, int]
-    labels: tuple[str, ...]
-
-
-# The labels are what a person would accept for the picture, whatever the classifier says.
-_PHOTOS = (
-    _Photo("chelsea.png", (76, 0, 376, 300), ("tabby", "tiger cat", "Egyptian cat")),
-    _Photo("coffee.png", (100, 0, 500, 400), ("espresso", "cup", "coffee mug")),
-    _Photo("rocket.jpg", (210, 0, 550, 340), ("missile", "projectile")),
-    _Photo("motorcycle_left.png", (120, 0, 620, 500), ("moped", "motor scooter")),
-    _Photo("camera.png", (0, 0, 512, 512), ("tripod", "reflex camera")),
-    _Photo("astronaut.png", (347, 112, 512, 277), ("space shuttle",)),
-)
-
-
 def fashion_scene() -> Scene:
-    """Return 200 Fashion-MNIST test images with the shipped classifier and purifier."""
+    """Return Fashion-MNIST test images, the published method, and one trained against attackers."""
     images, labels = fashion_images()
-    classes = DATASETS["fashion-mnist"].classes
-    classifier = zoo.load_classifier("fashion-mnist-small")
     return Scene(
-        images_name="Fashion-MNIST",
-        defense_name="gray-4bpp",
-        picture="fashion-mnist",
-        images=images.float() / 255,
-        accepted=torch.nn.functional.one_hot(labels, len(classes)).bool(),
-        classes=classes,
-        classifier=classifier,
-        classifier_name="fashion-mnist-small",
-        defended=DefendedClassifier(zoo.load("gray-4bpp"), classifier),
-        # The first image of six classes that do not look alike.
-        shown=tuple(int((labels == c).nonzero()[0]) for c in (0, 1, 5, 7, 8, 9)),
-    )
-
-
-def robust_scene() -> Scene:
-    """Return the same images and classifier, behind a purifier trained against attackers."""
-    scene, name = fashion_scene(), "gray-2bpp-adversarial"
-    return dataclasses.replace(
-        scene,
-        defense_name=name,
-        picture="fashion-mnist-adversarial",
-        defended=DefendedClassifier(zoo.load(name), scene.classifier),
-    )
+        _experiment(
+            "fashion-mnist", "Fashion-MNIST", "fashion-mnist-small",
+            ["gray-4bpp", "gray-2bpp-adversarial"], FASHION_IMAGES,
+        ),
+        Given(ImageSet(images, labels, DATASETS["fashion-mnist"].classes)),
+        {"gray-4bpp": "fashion-mnist", "gray-2bpp-adversarial": "fashion-mnist-adversarial"},
+        # Six classes that do not look alike.
+        (0, 1, 5, 7, 8, 9),
+    )  # fmt: skip
 
 
 def photo_scene() -> Scene:
-    """Return six photographs of scikit-image's, with EfficientNet-Lite0.
+    """Return photographs in scikit-image's wheel, with EfficientNet-Lite0.
 
     Raises:
         ExtraMissingError: The ``demo`` extra is not installed.
     """
-    folder = Path(require("skimage.data", "demo").__file__).parent
-    weights = require("torchvision.models", "demo").ResNet50_Weights.DEFAULT
-    classes = tuple(weights.meta["categories"])
-    images = []
-    accepted = torch.zeros(len(_PHOTOS), len(classes), dtype=torch.bool)
-    for row, photo in enumerate(_PHOTOS):
-        with Image.open(folder / photo.file) as image:
-            square = image.convert("RGB").resize(
-                (PHOTO_SIDE, PHOTO_SIDE), Image.Resampling.LANCZOS, box=photo.box
-            )
-        images.append(torch.from_numpy(np.array(square)).permute(2, 0, 1))
-        for label in photo.labels:
-            accepted[row, classes.index(label)] = True
-    classifier = open_classifier("efficientnet-lite0")
+    photographs = labelled_photographs(PHOTO_SIDE)
+    classifier = Merged(open_classifier("efficientnet-lite0"), photographs.accepted)
+    merged = classifier.names(photographs.classes)
+    first = len(merged) - len(photographs.accepted)
+    labels = torch.arange(first, len(merged))
     return Scene(
-        images_name="Photographs",
-        defense_name="rgb-12bpp",
-        picture="photographs",
-        images=torch.stack(images).float() / 255,
-        accepted=accepted,
-        classes=classes,
-        classifier=classifier,
-        classifier_name="EfficientNet-Lite0",
-        defended=DefendedClassifier(zoo.load("rgb-12bpp"), classifier),
-        shown=tuple(range(len(_PHOTOS))),
+        _experiment("photographs", "Photographs", "efficientnet-lite0", [RECOMMENDED], len(labels)),
+        Given(ImageSet(photographs.images, labels, merged), classifier.eval()),
+        {RECOMMENDED: "photographs"},
+        tuple(labels.tolist()),
     )
+
+
+class Merged(nn.Module):
+    """A classifier in which groups of classes count as one class each.
+
+    Some photographs show what ImageNet has several names for: a tabby is an Egyptian cat to many.
+
+    Args:
+        classifier: Images to logits (N, classes).
+        groups: Disjoint groups of classes; their probabilities are added.
+    """
+
+    def __init__(self, classifier: nn.Module, groups: tuple[tuple[int, ...], ...]) -> None:
+        super().__init__()
+        self.classifier, self.groups = classifier, groups
+        self.train(classifier.training)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits of all other classes, followed by those of the groups."""
+        logits = self.classifier(images)
+        merged = [logits[:, list(group)].logsumexp(1) for group in self.groups]
+        return torch.cat([logits[:, self._others(logits.shape[1])], torch.stack(merged, 1)], 1)
+
+    def names(self, classes: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the names of the classes that come out, given those of the classifier."""
+        others = tuple(classes[index] for index in self._others(len(classes)))
+        return (*others, *(" / ".join(classes[i] for i in group) for group in self.groups))
+
+    def _others(self, count: int) -> list[int]:
+        grouped = {index for group in self.groups for index in group}
+        return [index for index in range(count) if index not in grouped]
+
+    def extra_repr(self) -> str:
+        """Return the groups, which belong to what the classifier is."""
+        return f"groups={self.groups}"
+
+
+def _experiment(
+    name: str, title: str, classifier: str, defenses: list[str], images: int
+) -> Experiment:
+    return build_experiment(
+        {
+            "name": name, "title": title, "data": f"{name}, as shipped",
+            "classifier": classifier, "defenses": ["none", *defenses],
+            "oblivious": [
+                {"attack": "fgsm", "eps": [EPS]},
+                {"attack": "pgd", "eps": [EPS], "steps": PGD_STEPS},
+            ],
+            "adaptive": [{"attack": "pgd", "eps": [EPS], "steps": ADAPTIVE_STEPS}],
+            "stand_ins": ["identity"], "checks": 0, "images": images,
+        },
+        "demo",
+    )  # fmt: skip

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from comdefend.common import schema
 from comdefend.errors import out_of_memory
 from comdefend.evaluation.attacker import Attacker
-from comdefend.evaluation.cells import Cell, Measure
 from comdefend.evaluation.binary_code import code_statistics, random_signs
+from comdefend.evaluation.cells import Cell, Measure
 from comdefend.evaluation.detection import DETECTED_IMAGES, detection_statistics
 from comdefend.evaluation.judge import Judge, attack_standing, from_bits, to_bits
 from comdefend.evaluation.record import Detection

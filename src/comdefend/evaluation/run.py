@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-
 from comdefend.common.atomic import make_folder
 from comdefend.common.provenance import versions
 from comdefend.common.schema import to_plain

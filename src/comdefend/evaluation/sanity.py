@@ -90,8 +90,7 @@ def check_queries(rows: Sequence[Row], left: Left) -> list[Check]:
             Check(
                 "attacks without gradients never beat those with",
                 gradient <= query if comparable else None,
-                f"{row.attack} within {row.eps:g}/255 leaves {query} of {count} images, "
-                f"{others}",
+                f"{row.attack} within {row.eps:g}/255 leaves {query} of {count} images, {others}",
             )
         )
     return checks
@@ -107,8 +106,8 @@ def check_clean(hits: int, images: int, classes: int) -> Check:
     hint = (
         ""
         if passed
-        else "; look for labels numbered otherwise than the classifier's classes, and for images that "
-        "are normalised twice, or not at all"
+        else "; look for labels numbered otherwise than the classifier's classes, and for images "
+        "that are normalised twice, or not at all"
     )
     return Check(
         "clean accuracy is better than guessing",

@@ -1,4 +1,4 @@
-"""Evaluating a defence, from Python and for the command line."""
+"""Evaluating from Python: one function, and what it returns."""
 
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
