@@ -28,6 +28,11 @@ from comdefend.report.markdown import markdown_table
 from comdefend.report.notebook import to_html, to_text
 from comdefend.weights.zoo import RECOMMENDED
 
+DEFENSES = (UNDEFENDED, RECOMMENDED)
+ATTACKS = ("fgsm", "pgd")
+EPS = (2.0, 8.0)
+"""What `evaluate` takes where nothing else is asked for."""
+
 Perturb = Callable[[nn.Module, Tensor, Tensor, float], Tensor]
 """A user's attack: model, images, labels and eps in units of 1/255 -> attacked images."""
 
@@ -42,7 +47,7 @@ class Rows(list[Row]):
             ExtraMissingError: pandas is not installed.
         """
         try:
-            import pandas
+            import pandas  # type: ignore[import-untyped]
         except ModuleNotFoundError as error:
             raise ExtraMissingError("pandas is not installed; run: pip install pandas") from error
         return pandas.DataFrame([msgspec.structs.asdict(row) for row in self])
@@ -106,9 +111,9 @@ def evaluate(
     labels: Tensor | np.ndarray | Sequence[int] | None = None,
     *,
     data: str | ImageSet | None = None,
-    defenses: Iterable[str | nn.Module] = (UNDEFENDED, RECOMMENDED),
-    attacks: Iterable[str | Perturb | Attack] = ("fgsm", "pgd"),
-    eps: Iterable[float] = (2, 8),
+    defenses: Iterable[str | nn.Module] = DEFENSES,
+    attacks: Iterable[str | Perturb | Attack] = ATTACKS,
+    eps: Iterable[float] = EPS,
     adaptive_steps: int = 20,
     sample: int | None = None,
     checkpoint: str | Path | None = None,

@@ -76,7 +76,7 @@ def test_rows_may_name_a_shipped_recipe():
             "kind must be purifier or denoiser or pixelcnn, not 'classifier'",
         ),
         (
-            {"train_classifier": {"data": "mnist", "epochs": 1}, "checkpoint": "c.pt"},
+            {"train_classifier": "fashion-mnist-small", "checkpoint": "c.pt"},
             "a classifier that is trained takes no checkpoint",
         ),
         (

@@ -68,17 +68,26 @@ def evaluate(
     from comdefend.common.extras import require_extra
 
     require_extra("evaluate")
-    import comdefend
+    from comdefend import api
 
-    chosen = {"defenses": ["none", *defense]} if defense else {}
-    chosen |= {"attacks": attack} if attack else {}
-    chosen |= {"eps": eps} if eps else {}
     with progress_bar() as show:
-        evaluation = comdefend.evaluate(
-            classifier, data=data, adaptive_steps=adaptive_steps, sample=images,
-            checkpoint=checkpoint, mean=channels[0], std=channels[1], crop=crop, seed=seed,
-            device=open_device(device), output=output, progress=show, **chosen,
-        )  # fmt: skip
+        evaluation = api.evaluate(
+            classifier,
+            data=data,
+            defenses=[*api.DEFENSES[:1], *defense] if defense else api.DEFENSES,
+            attacks=attack or api.ATTACKS,
+            eps=eps or api.EPS,
+            adaptive_steps=adaptive_steps,
+            sample=images,
+            checkpoint=checkpoint,
+            mean=channels[0],
+            std=channels[1],
+            crop=crop,
+            seed=seed,
+            device=open_device(device),
+            output=output,
+            progress=show,
+        )
     show_evaluation(evaluation, output)
 
 

@@ -1,6 +1,7 @@
 """The attacker: makes attacked images, and keeps what took long."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -89,19 +90,16 @@ class Attacker:
         if not self.attacks[attack].in_pieces or device_of(target).type != "cpu":
             return self._attack(target, indices, attack, eps, steps)
         # An hour and more on a processor: in pieces, it can be stopped and resumed.
-        found = []
+        moved = []
         for number in (indices // PIECE).unique():
             piece = indices[indices // PIECE == number]
             key = {
                 **self._key(attack, eps, steps),
                 "through": subject.key, "stand_in": stand_in, "indices": piece.tolist(),
             }  # fmt: skip
-            found.append(
-                self.store.tensor(
-                    key, lambda piece=piece: self._attack(target, piece, attack, eps, steps)
-                )
-            )
-        return torch.cat(found)
+            attack_piece = partial(self._attack, target, piece, attack, eps, steps)
+            moved.append(self.store.tensor(key, attack_piece))
+        return torch.cat(moved)
 
     def _key(self, attack: str, eps: float | None, steps: int | None) -> dict[str, object]:
         return {

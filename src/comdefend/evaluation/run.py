@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ class Run:
             at = Workbench(
                 subject, self.attacker, self.judge, self.main[0], self.corruptions, verdicts
             )
-            result = self.store.result(to_plain(cell), lambda at=at, cell=cell: _timed(at, cell))
+            result = self.store.result(to_plain(cell), partial(_timed, at, cell))
             if "correct" in result:
                 verdicts[cell.digest] = result["correct"]
             results[subject.name].append((cell, result))
