@@ -137,8 +137,8 @@ def evaluate(
         labels: (N,) integers.
         data: Instead of the two: a data set, as `load_image_set` names it.
         defenses: Names as `load_defense` takes them, or ``nn.Module``s, images to images.
-        attacks: Names as `find_attack` takes them, followed by ``:STEPS`` if so wanted, or functions
-            of model, images, labels and eps to images.
+        attacks: Names as `find_attack` takes them, with ``:STEPS`` behind them if so wanted, or
+            functions of model, images, labels and eps to images.
         eps: Bounds on the largest change of a value, in whole units of 1/255.
         adaptive_steps: Steps of the PGD through the defence.
         sample: Use so many of the images, drawn at random; 0 for all. By default all images in
