@@ -1,4 +1,4 @@
-"""Record what defences cost, and what bfloat16 changes: ``python tools/defense_cost.py``.
+"""Record what defences cost, and what bfloat16 changes: ``python -m tools.defense_cost``.
 
 Reads CIFAR-10 from ``COMDEFEND_DATA``, and photographs from scikit-image. Models take turns, round
 after round, so that a busy moment slows all of them alike; medians are recorded.
@@ -8,29 +8,27 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import skimage.data
 import torch
+from comdefend.evaluation.loading import load_experiment
 from torch import Tensor
 
-from comdefend.attacks import run_attack
 from comdefend.classifiers import open_classifier
 from comdefend.common.json_files import save_json
-from comdefend.common.processor import Machine, this_machine
+from comdefend.common.processor import Timed, this_machine
 from comdefend.data.sources import load_image_set
 from comdefend.defenses import DefendedClassifier, load_defense
-from comdefend.evaluation.loading import load_experiment
 from comdefend.nn.batches import batches
 from comdefend.nn.metrics import peak_signal_noise_ratio
 from comdefend.weights.zoo import load
+from tools.attacking import BIM, Attack, attacked
 
 RECORD = Path(__file__).parent.parent / "docs" / "records" / "defense-cost.json"
 EXPERIMENT = load_experiment("cifar10")
 PURIFIER = "rgb-12bpp"
 BATCH, JUDGED, ROUNDS, SIDE = 64, 500, 7, 224
-ATTACK: dict[str, Any] = {"attack": "bim", "eps": 8, "steps": 10}
 
 Model = Callable[[Tensor], Tensor]
 
@@ -52,6 +50,13 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[Speed, ...]
 
 
+class Precisions(msgspec.Struct, frozen=True):
+    """One figure for float32 and one for bfloat16."""
+
+    float32: float
+    bfloat16: float
+
+
 class Changed(msgspec.Struct, frozen=True, kw_only=True):
     """What bfloat16 changes on one kind of images.
 
@@ -59,7 +64,7 @@ class Changed(msgspec.Struct, frozen=True, kw_only=True):
         defense: ``none`` or the purifier.
         images: ``clean``, or the attack.
         changed: How many images are put into another class.
-        accuracy: Precision -> accuracy, 0 to 1.
+        accuracy: 0 to 1.
         bits: Share of the code's bits that differ; None without a purifier.
         psnr: Between the purified images, in dB; None without a purifier.
     """
@@ -67,7 +72,7 @@ class Changed(msgspec.Struct, frozen=True, kw_only=True):
     defense: str
     images: str
     changed: int
-    accuracy: dict[str, float]
+    accuracy: Precisions
     bits: float | None = None
     psnr: float | None = None
 
@@ -81,26 +86,25 @@ class Gain(msgspec.Struct, frozen=True, kw_only=True):
     ratio: float
 
 
-class Precisions(msgspec.Struct, frozen=True, kw_only=True):
+class Bfloat16(msgspec.Struct, frozen=True, kw_only=True):
     """What bfloat16 changes, with which classifier, data and attack, and how fast it is."""
 
     classifier: str
     data: str
     images: int
     seed: int
-    attack: dict[str, Any]
+    attack: Attack
     batch: int
     rounds: int
     rows: tuple[Changed, ...]
     speeds: tuple[Gain, ...]
 
 
-class Record(Machine, frozen=True, kw_only=True):
-    """Both."""
+class DefenseCost(Timed, frozen=True, kw_only=True):
+    """What was measured."""
 
-    threads: int
     costs: tuple[Costs, ...]
-    bfloat16: Precisions
+    bfloat16: Bfloat16
 
 
 @torch.inference_mode()
@@ -134,33 +138,32 @@ def costs(spec: str, images: Tensor, rounds: int) -> Costs:
     )
 
 
-def bfloat16(spec: str, images: Tensor, labels: Tensor, rounds: int) -> Precisions:
+def bfloat16(spec: str, images: Tensor, labels: Tensor, rounds: int) -> Bfloat16:
     """Return what bfloat16 changes about a classifier, alone and behind the purifier."""
     classifier, purifier = open_classifier(spec), load(PURIFIER)
-    parts = [
-        run_attack(classifier, images[part], labels[part], **ATTACK, seed=EXPERIMENT.seed)
-        for part in batches(len(images), BATCH)
-    ]
-    shown = {"clean": images, str(ATTACK["attack"]): torch.cat(parts)}
+    shown = {
+        "clean": images,
+        BIM.attack: attacked(classifier, images, labels, BIM, EXPERIMENT.seed),
+    }
     stages: dict[str, list[Model]] = {
         "none": [classifier],
         PURIFIER: [purifier.encode, purifier.decode, classifier],
     }
     rows = [
-        _changed(name, steps, kind, attacked, labels)
+        _changed(name, steps, kind, some, labels)
         for name, steps in stages.items()
-        for kind, attacked in shown.items()
+        for kind, some in shown.items()
     ]
     models: dict[str, Model] = {
         "none": classifier,
         PURIFIER: DefendedClassifier(purifier, classifier),
     }
-    return Precisions(
+    return Bfloat16(
         classifier=spec,
         data=EXPERIMENT.data,
         images=len(images),
         seed=EXPERIMENT.seed,
-        attack=ATTACK,
+        attack=BIM,
         batch=min(BATCH, len(images)),
         rounds=rounds,
         rows=tuple(rows),
@@ -172,13 +175,13 @@ def _changed(
     name: str, steps: Sequence[Model], kind: str, images: Tensor, labels: Tensor
 ) -> Changed:
     exact, rough = (outputs(steps, images, low) for low in (False, True))
-    classes = {"float32": exact[-1].argmax(1), "bfloat16": rough[-1].argmax(1)}
+    classes = [out[-1].argmax(1) for out in (exact, rough)]
     purified = len(steps) > 1
     return Changed(
         defense=name,
         images=kind,
-        changed=int((classes["float32"] != classes["bfloat16"]).sum()),
-        accuracy={key: int((c == labels).sum()) / len(c) for key, c in classes.items()},
+        changed=int((classes[0] != classes[1]).sum()),
+        accuracy=Precisions(*(int((c == labels).sum()) / len(c) for c in classes)),
         bits=(exact[0] != rough[0]).float().mean().item() if purified else None,
         psnr=peak_signal_noise_ratio(rough[1], exact[1]).item() if purified else None,
     )
@@ -219,7 +222,7 @@ def photographs() -> Tensor:
     return torch.stack([image[:, corner, corner] for image in whole for corner in corners])
 
 
-def measure(images: Tensor, labels: Tensor, photos: Tensor, rounds: int) -> Record:
+def measure(images: Tensor, labels: Tensor, photos: Tensor, rounds: int) -> DefenseCost:
     """Return the record.
 
     Args:
@@ -228,7 +231,7 @@ def measure(images: Tensor, labels: Tensor, photos: Tensor, rounds: int) -> Reco
         photos: (M, 3, H, W) float in [0, 1], timed only.
         rounds: How often a model is timed.
     """
-    return Record(
+    return DefenseCost(
         **this_machine(),
         threads=torch.get_num_threads(),
         costs=(

@@ -1,4 +1,4 @@
-"""Record how well engines agree: ``python tools/engine_equality.py [--images N]``.
+"""Record how well engines agree: ``python -m tools.engine_equality [--images N]``.
 
 Every engine in every precision against float32 torch: the images, the bits of the code, and the
 accuracy of the classifier behind it, on clean images and on images from an oblivious attack on the
@@ -8,19 +8,18 @@ bare classifier. Reads CIFAR-10 from ``COMDEFEND_DATA``; the Fashion-MNIST image
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import torch
 from torch import Tensor, nn
 
 import comdefend
-from comdefend.attacks import run_attack
 from comdefend.bench.jobs import PRECISIONS
 from comdefend.bench.record import Subject
 from comdefend.classifiers import open_classifier
 from comdefend.common.json_files import save_json
-from comdefend.common.processor import Machine, this_machine
+from comdefend.common.processor import Timed, this_machine
 from comdefend.data.shipped import fashion_images
 from comdefend.data.sources import load_image_set
 from comdefend.engines import ENGINES, Engine, open_engine
@@ -28,26 +27,36 @@ from comdefend.errors import ExtraMissingError, InputError
 from comdefend.nn.batches import batches
 from comdefend.nn.metrics import pooled_psnr
 from comdefend.nn.purifier import ComDefend
+from tools.attacking import BATCH, BIM, Attack, attacked
 
 RECORD = Path(__file__).parent.parent / "docs" / "records" / "engines.json"
-ATTACK: dict[str, Any] = {"attack": "bim", "eps": 8, "steps": 10}
-BATCH, SEED = 50, 0
+SEED = 0
 
 
-class Row(Subject, frozen=True, kw_only=True):
+class Split(msgspec.Struct, frozen=True):
+    """One figure for clean and one for attacked images."""
+
+    clean: float
+    attacked: float
+
+    def __sub__(self, other: Self) -> "Split":
+        return Split(self.clean - other.clean, self.attacked - other.attacked)
+
+
+class EngineRow(Subject, frozen=True, kw_only=True):
     """One engine in one precision against float32 torch.
 
     Attributes:
         psnr: Between the purified clean images, in dB; None where they are equal.
         flipped_bits: Share of the bits of the clean images' code that differ.
-        accuracy: On ``clean`` and ``attacked`` images, 0 to 1.
+        accuracy: Of the classifier behind it, 0 to 1.
         change: That accuracy minus the one with float32 torch.
     """
 
     psnr: float | None
     flipped_bits: float
-    accuracy: dict[str, float]
-    change: dict[str, float]
+    accuracy: Split
+    change: Split
 
 
 class LeftOut(Subject, frozen=True, kw_only=True):
@@ -56,24 +65,23 @@ class LeftOut(Subject, frozen=True, kw_only=True):
     reason: str
 
 
-class ImageSet(msgspec.Struct, frozen=True, kw_only=True):
+class EngineSet(msgspec.Struct, frozen=True, kw_only=True):
     """What was measured on one set of images; ``bare`` is the classifier's own accuracy."""
 
     data: str
     classifier: str
     images: int
-    bare: dict[str, float]
-    rows: tuple[Row, ...]
+    bare: Split
+    rows: tuple[EngineRow, ...]
     left_out: tuple[LeftOut, ...]
 
 
-class Record(Machine, frozen=True, kw_only=True):
+class Engines(Timed, frozen=True, kw_only=True):
     """What was measured, with which attack."""
 
-    threads: int
-    attack: dict[str, Any]
+    attack: Attack
     seed: int
-    sets: tuple[ImageSet, ...]
+    sets: tuple[EngineSet, ...]
 
 
 class Outputs(msgspec.Struct):
@@ -91,7 +99,7 @@ def measure_set(
     labels: Tensor,
     engines: Sequence[str] = tuple(ENGINES),
     precisions: Sequence[str] = PRECISIONS,
-) -> ImageSet:
+) -> EngineSet:
     """Compare engines on a set of images.
 
     Args:
@@ -104,11 +112,7 @@ def measure_set(
         precisions: Which to try with each.
     """
     classifier = open_classifier(classifier_name)
-    attacked = [
-        run_attack(classifier, images[part], labels[part], **ATTACK, seed=SEED)
-        for part in batches(len(images), BATCH)
-    ]
-    shown = {"clean": images, "attacked": torch.cat(attacked)}
+    shown = {"clean": images, "attacked": attacked(classifier, images, labels, BIM, SEED)}
     rows, left_out = [], []
     for name in weights:
         purifier = comdefend.load(name)
@@ -125,15 +129,15 @@ def measure_set(
                 outputs = _outputs(engine, shown)
                 accuracy = _accuracies(classifier, outputs.images, labels)
                 psnr = pooled_psnr(outputs.images["clean"], reference.images["clean"])
-                row = Row(
+                row = EngineRow(
                     **subject,
                     psnr=psnr if psnr < float("inf") else None,
                     flipped_bits=(outputs.code != reference.code).float().mean().item(),
                     accuracy=accuracy,
-                    change={kind: share - expected[kind] for kind, share in accuracy.items()},
+                    change=accuracy - expected,
                 )
                 rows.append(row)
-    return ImageSet(
+    return EngineSet(
         data=data,
         classifier=classifier_name,
         images=len(images),
@@ -155,19 +159,17 @@ def _outputs(purifier: ComDefend | Engine, shown: dict[str, Tensor]) -> Outputs:
 
 
 @torch.inference_mode()
-def _accuracies(
-    classifier: nn.Module, shown: dict[str, Tensor], labels: Tensor
-) -> dict[str, float]:
-    """Return the accuracy of a classifier, in float32 torch, on each kind of images."""
+def _accuracies(classifier: nn.Module, shown: dict[str, Tensor], labels: Tensor) -> Split:
+    """Return the accuracy of a classifier, in float32 torch."""
 
     def accuracy(images: Tensor) -> float:
         parts = [classifier(images[part]) for part in batches(len(images), BATCH)]
         return (torch.cat(parts).argmax(1) == labels).float().mean().item()
 
-    return {kind: accuracy(images) for kind, images in shown.items()}
+    return Split(accuracy(shown["clean"]), accuracy(shown["attacked"]))
 
 
-def measure(count: int) -> Record:
+def measure(count: int) -> Engines:
     """Return the record, with so many CIFAR-10 test images."""
     sample = load_image_set("cifar10", "test").sample(count, SEED)
     fashion, labels = fashion_images()
@@ -175,10 +177,10 @@ def measure(count: int) -> Record:
     for name in comdefend.weights():
         names[comdefend.load(name).config.channels].append(name)
     cifar10 = sample.images.float() / 255
-    return Record(
+    return Engines(
         **this_machine(),
         threads=torch.get_num_threads(),
-        attack=ATTACK,
+        attack=BIM,
         seed=SEED,
         sets=(
             measure_set("cifar10", "cifar10-small", names[3], cifar10, sample.labels),

@@ -1,4 +1,4 @@
-"""Record how much of a perturbation passes through a purifier: ``python tools/kept.py``.
+"""Record how much of a perturbation passes through a purifier: ``python -m tools.kept``.
 
 At each rate of ``rgb-variable``: of an attack on the classifier alone (BIM), of one through the
 purifier (PGD), and of random signs. Reads CIFAR-10 from ``COMDEFEND_DATA``.
@@ -7,28 +7,28 @@ purifier (PGD), and of random signs. Reads CIFAR-10 from ``COMDEFEND_DATA``.
 from pathlib import Path
 
 import msgspec
-import torch
-from torch import Tensor, nn
+from comdefend.evaluation.binary_code import code_statistics, random_signs
+from torch import Tensor
 
 import comdefend
-from comdefend.attacks import run_attack
 from comdefend.classifiers import open_classifier
 from comdefend.common.json_files import save_json
 from comdefend.common.processor import Machine, this_machine
 from comdefend.data.sources import load_image_set
 from comdefend.defenses import DefendedClassifier
-from comdefend.evaluation.binary_code import code_statistics, random_signs
 from comdefend.evaluation.record import Flip
-from comdefend.nn.batches import apply, batches
+from comdefend.nn.batches import apply
 from comdefend.nn.metrics import peak_signal_noise_ratio
+from tools.attacking import Attack, attacked
 
 RECORD = Path(__file__).parent.parent / "docs" / "records" / "kept.json"
 WEIGHTS, CLASSIFIER = "rgb-variable", "cifar10-small"
-EPS, BIM_STEPS, PGD_STEPS = 8, 10, 20
-IMAGES, BATCH, SEED = 100, 50, 0
+EPS = 8
+BIM, PGD = Attack("bim", EPS, 10), Attack("pgd", EPS, 20)
+IMAGES, SEED = 100, 0
 
 
-class Row(msgspec.Struct, frozen=True):
+class KeptRow(msgspec.Struct, frozen=True):
     """One rate: bits per pixel, PSNR of purified clean images in dB, and what changes do."""
 
     bpp: float
@@ -36,7 +36,7 @@ class Row(msgspec.Struct, frozen=True):
     flips: tuple[Flip, ...]
 
 
-class Record(Machine, frozen=True, kw_only=True):
+class Kept(Machine, frozen=True, kw_only=True):
     """What was measured.
 
     Attributes:
@@ -55,36 +55,29 @@ class Record(Machine, frozen=True, kw_only=True):
     eps: float
     steps: dict[str, int]
     perturbation_psnr: float
-    rows: tuple[Row, ...]
+    rows: tuple[KeptRow, ...]
 
 
-def measure() -> Record:
+def measure() -> Kept:
     """Return the record."""
     data = load_image_set("cifar10", "test").sample(IMAGES, SEED)
     images, labels = data.images.float() / 255, data.labels
     classifier, purifier = open_classifier(CLASSIFIER), comdefend.load(WEIGHTS)
 
-    def attacked(model: nn.Module, attack: str, steps: int) -> Tensor:
-        parts = batches(len(images), BATCH)
-        run = [
-            run_attack(model, images[p], labels[p], attack, EPS, steps, seed=SEED) for p in parts
-        ]
-        return torch.cat(run)
-
-    oblivious = attacked(classifier, "bim", BIM_STEPS)
+    oblivious = attacked(classifier, images, labels, BIM, SEED)
     signs = random_signs(images, EPS, SEED)
     rows = []
     for bpp in purifier.config.bpps:
         at = purifier.at(bpp)
-        adaptive = attacked(DefendedClassifier(at, classifier), "pgd", PGD_STEPS)
+        adaptive = attacked(DefendedClassifier(at, classifier), images, labels, PGD, SEED)
         changed: list[tuple[str, float, Tensor]] = [
             ("random", EPS, signs),
             ("bim", EPS, oblivious),
             ("adaptive", EPS, adaptive),
         ]
         psnr = peak_signal_noise_ratio(apply(at, images), images).item()
-        rows.append(Row(bpp, psnr, code_statistics(at, images, changed).flips))
-    return Record(
+        rows.append(KeptRow(bpp, psnr, code_statistics(at, images, changed).flips))
+    return Kept(
         **this_machine(),
         weights=WEIGHTS,
         classifier=CLASSIFIER,
@@ -92,7 +85,7 @@ def measure() -> Record:
         images=IMAGES,
         seed=SEED,
         eps=EPS,
-        steps={"bim": BIM_STEPS, "adaptive": PGD_STEPS},
+        steps={"bim": BIM.steps, "adaptive": PGD.steps},
         perturbation_psnr=peak_signal_noise_ratio(oblivious, images).item(),
         rows=tuple(rows),
     )

@@ -1,4 +1,4 @@
-"""Record what training cost: ``python tools/training_cost.py RUN...``.
+"""Record what training cost: ``python -m tools.training_cost RUN...``.
 
 Reads the times of the logged steps in each run's TensorBoard log, and takes the median over
 intervals, so that pauses and other work on the machine do not count.

@@ -5,20 +5,13 @@ from pathlib import Path
 
 import jinja2
 
+from tools.defense_cost import DefenseCost
 from tools.docs import markdown
 from tools.docs.figures import Figures
-from tools.docs.records import (
-    ROOT,
-    DefenseCost,
-    Distillation,
-    Engines,
-    Kept,
-    WeightDecay,
-    describe,
-    evaluation,
-    read,
-)
+from tools.docs.records import ROOT, Distillation, WeightDecay, describe, evaluation, read
 from tools.docs.tables import bench, comparisons, experiment, rates, robust, speed, training
+from tools.engine_equality import Engines
+from tools.kept import Kept
 
 TEMPLATES = Path(__file__).parent / "templates"
 REPORTS = ("cifar10",)

@@ -6,7 +6,7 @@ from typing import TypeVar
 import msgspec
 
 from comdefend.bench.jobs import Kind, Shape
-from comdefend.common.processor import Machine
+from comdefend.common.processor import Timed
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,11 +109,10 @@ class LeftOut(Subject, frozen=True, kw_only=True):
     reason: str
 
 
-class Record(Machine, frozen=True, kw_only=True):
+class Record(Timed, frozen=True, kw_only=True):
     """A run of the benchmark.
 
     Attributes:
-        threads: How many computed.
         rounds: How often each job was timed, at most.
         torch_mb: Memory of a process that has only imported torch, in MB.
         peaks: Speeds of matrix products.
@@ -123,7 +122,6 @@ class Record(Machine, frozen=True, kw_only=True):
         left_out: What could not be timed.
     """
 
-    threads: int
     rounds: int
     torch_mb: int
     peaks: tuple[Peak, ...]

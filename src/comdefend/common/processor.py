@@ -48,6 +48,12 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     flags: tuple[str, ...]
 
 
+class Timed(Machine, frozen=True, kw_only=True):
+    """The same, with the number of threads that computed."""
+
+    threads: int
+
+
 def this_machine(*packages: str) -> dict[str, Any]:
     """Return the fields of `Machine` for the machine and the source tree that run.
 

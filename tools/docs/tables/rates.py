@@ -4,7 +4,8 @@ from comdefend.evaluation.record import Defense, Record
 from comdefend.evaluation.statistics import share_of, worst_case
 from comdefend.report.summary import percent
 from tools.docs.markdown import EMPTY, plain_name, table
-from tools.docs.records import Kept, evaluation, read
+from tools.docs.records import evaluation, read
+from tools.kept import Kept
 
 _Column = tuple[str, str, str | None, float | None]
 

@@ -2,8 +2,11 @@
 
 from comdefend.bench.tables import figure
 from comdefend.report.summary import percent
+from tools.attacking import Attack
+from tools.defense_cost import DefenseCost
 from tools.docs.markdown import EMPTY, table
-from tools.docs.records import Attack, DefenseCost, EngineRow, Engines, read
+from tools.docs.records import read
+from tools.engine_equality import EngineRow, Engines
 
 
 def attack_title(attack: Attack) -> str:

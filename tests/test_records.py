@@ -1,0 +1,32 @@
+"""Every record that documents quote loads as what it is."""
+
+from pathlib import Path
+
+import pytest
+
+from comdefend.bench.record import Record as Bench
+from comdefend.common.json_files import load_json
+from comdefend.evaluation.record import load_record
+from tools.defense_cost import DefenseCost
+from tools.docs.records import Distillation, TrainingCost, WeightDecay
+from tools.engine_equality import Engines
+from tools.kept import Kept
+
+RECORDS = Path(__file__).parent.parent / "docs" / "records"
+KINDS = {
+    "bench": Bench,
+    "defense-cost": DefenseCost,
+    "distillation": Distillation,
+    "engines": Engines,
+    "kept": Kept,
+    "training-cost": TrainingCost,
+    "weight-decay": WeightDecay,
+}
+
+
+@pytest.mark.parametrize("path", sorted(RECORDS.iterdir()), ids=lambda path: path.stem)
+def test_a_record_loads(path):
+    if path.stem in KINDS:
+        assert load_json(KINDS[path.stem], path)
+    else:
+        assert load_record(path).results
