@@ -82,7 +82,9 @@ def test_normalisations_are_undone_and_done(channels):
 def test_another_range_must_be_clearly_better():
     found = check_range(110, 200, [("a", "take a", 174), ("b", "take b", 120)])
     assert found.passed is False
-    assert found.detail == "110 of 200 images are right as they are, 174 with a; take a"
+    assert (
+        found.detail == "110 of 200 images are classified correctly as they are, 174 with a; take a"
+    )
     found = check_range(110, 200, [("b", "take b", 120)])
     assert found.passed is True
     assert "take b" not in found.detail

@@ -6,7 +6,17 @@ import typer
 from rich.console import Console
 
 import comdefend
-from comdefend.cli import bench, demo, evaluate, export, purify, reproduce, train, train_classifier
+from comdefend.cli import (
+    bench,
+    demo,
+    evaluate,
+    export,
+    list,
+    purify,
+    reproduce,
+    train,
+    train_classifier,
+)
 from comdefend.errors import ComdefendError
 
 app = typer.Typer(
@@ -22,7 +32,8 @@ rebuilds it. Perturbations that do not fit into the code are gone before the cla
 An attacker who knows about the shield can still get through: look at what **comdefend demo**
 prints under "adaptive" before you rely on it.
 
-Start with **comdefend demo**, then **comdefend purify photos/ clean/**.
+Start with **comdefend demo**, then **comdefend purify photos/ clean/**. **comdefend list** shows
+everything that has a name.
 Every command explains itself with **--help** or **-h**.
 
 Exit codes: 0 done; 1 the job failed, or failed for some files; 2 wrong usage.""",
@@ -45,7 +56,9 @@ def _common(
     pass
 
 
-for _command in (demo, purify, export, train, train_classifier, evaluate, reproduce, bench):
+for _command in (
+    demo, purify, evaluate, train, train_classifier, export, reproduce, bench, list,
+):  # fmt: skip
     _command.register(app)
 
 _STOPPED = 130

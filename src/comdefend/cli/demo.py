@@ -13,10 +13,10 @@ def register(app: typer.Typer) -> None:
 
 _HELP = """Attack two real classifiers, defend them, and show what the defence is worth.
 
-200 Fashion-MNIST test images with the shipped classifier, defended as published and by a purifier
-that was trained against attackers, and photographs with EfficientNet-Lite0 and its ImageNet
-weights. Prints one table, and writes pictures and a record to the output folder.
-Needs no network and no data beside what is installed; takes about a minute."""
+Fashion-MNIST test images with the shipped classifier, defended as published and by a purifier
+that was trained against attacks, and photographs with EfficientNet-Lite0 and its ImageNet weights.
+Prints one table, and writes pictures and records to the output folder. Needs no network and no data
+other than what is installed; takes about a minute."""
 
 _EPILOG = """Example:
 
@@ -25,7 +25,7 @@ comdefend demo --output demo/"""
 
 def demo(
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for pictures and the record.")
+        Path, typer.Option("--output", "-o", help="Folder for pictures and records.")
     ] = Path("demo"),
 ) -> None:
     """Run the demo; see the help text above."""

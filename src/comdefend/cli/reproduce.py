@@ -13,9 +13,9 @@ def register(app: typer.Typer) -> None:
 
 _HELP = """Run one of the experiments that ship, or one from a YAML file.
 
-The profile small fits two cores: minutes, or a few hours where it attacks what it trained; full
-wants a GPU. Without a name: lists the experiments. Output and resumption are those of
-**comdefend evaluate**."""
+The small profile fits two cores: minutes, or a few hours where it attacks what it has trained. The
+full profile needs a GPU. Without a name, lists the experiments. Writes the same files as
+**comdefend evaluate**, and resumes in the same way."""
 
 _EPILOG = """Examples:
 

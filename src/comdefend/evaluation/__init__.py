@@ -1,1 +1,1 @@
-"""Attacking defended classifiers, and saying plainly what came of it."""
+"""What a defence is worth: experiments, cells, attacker, judge, record."""

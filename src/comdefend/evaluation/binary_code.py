@@ -1,4 +1,4 @@
-"""What happens in the binary code: how far logits lie from the threshold, which bits flip."""
+"""Statistics of the binary code: how far logits lie from the threshold, which bits flip."""
 
 from collections.abc import Callable
 from functools import partial
@@ -31,13 +31,13 @@ def code_statistics(
     changed: list[tuple[str, float, Tensor]],
     purify: Callable[[Tensor], Tensor] | None = None,
 ) -> Code:
-    """Return the distribution of |z|, and what changes of the images do to the code.
+    """Return the distribution of |z|, and what changing the images does to the code.
 
     Args:
         purifier: In evaluation mode.
         images: (N, C, H, W) in [0, 1].
         changed: Name, bound in units of 1/255, and changed versions of the first images.
-        purify: Images to what the purifier makes of them, where that may be known already.
+        purify: Images to purified images; `apply` by default.
     """
     purify = purify or partial(apply, purifier)
     logits = apply(_Logits(purifier), images)
@@ -68,9 +68,9 @@ def code_statistics(
 
 
 def random_signs(images: Tensor, eps: float, seed: int) -> Tensor:
-    """Return images with every value moved up or down by eps, at random.
+    """Return images with every value moved up or down by eps at random.
 
-    It is as large as a perturbation within eps can be, and aimed at nothing.
+    As large as a perturbation within eps can be, and aimed at nothing.
     """
     generator = torch.Generator().manual_seed(seed)
     signs = torch.randint(0, 2, images.shape, generator=generator) * 2 - 1

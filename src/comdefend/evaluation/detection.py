@@ -1,4 +1,4 @@
-"""How well attacked images are told from clean ones by how far purification moves predictions."""
+"""Detecting attacked images by how far purification moves the prediction."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,20 +8,20 @@ from torch import Tensor, nn
 from comdefend.defenses.detection import auroc, detection_threshold, movement, roc_curve
 from comdefend.nn.batches import apply
 
-# Share of clean images that a detector may flag.
 FALSE_POSITIVES = 0.05
+"""Share of clean images that the detector may flag."""
 
 DETECTED_IMAGES = 4
-"""Fewest images to detect: half of them set the threshold, and of two images no share is one."""
+"""Fewest images to measure on: half of them set the threshold."""
 
 
 def detection_statistics(
     classifier: nn.Module, purify: Callable[[Tensor], Tensor], images: Tensor, attacked: Tensor
 ) -> dict[str, Any]:
-    """Return what a detector does: its area under the ROC curve, and one threshold.
+    """Return the area under the ROC curve, and how one threshold performs.
 
     The threshold is set on the first half of the clean images; everything is measured on the
-    second.
+    second half.
 
     Args:
         classifier: Images in [0, 1] to logits.
@@ -34,14 +34,14 @@ def detection_statistics(
     )
     half = len(attacked) // 2
     threshold = detection_threshold(clean_scores[:half], FALSE_POSITIVES)
-    clean, found = clean_scores[half:], attacked_scores[half:]
-    fpr, tpr = roc_curve(clean, found)
+    clean, attacked_rest = clean_scores[half:], attacked_scores[half:]
+    fpr, tpr = roc_curve(clean, attacked_rest)
     return {
-        "auroc": auroc(clean, found),
+        "auroc": auroc(clean, attacked_rest),
         "false_positive_rate": FALSE_POSITIVES,
         "threshold": threshold,
         "false_positives": (clean > threshold).float().mean().item(),
-        "detected": (found > threshold).float().mean().item(),
+        "detected": (attacked_rest > threshold).float().mean().item(),
         "fpr": [round(x, 4) for x in fpr.tolist()],
         "tpr": [round(x, 4) for x in tpr.tolist()],
     }

@@ -1,4 +1,4 @@
-"""The judge: which images a defence still classifies rightly."""
+"""The judge: which images are still classified correctly."""
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ class Judge:
         self._purified = Purified()
 
     def verdicts(self, subject: Subject, images: Tensor, indices: Tensor | None = None) -> Tensor:
-        """Return which images are classified rightly, as (M,) bool.
+        """Return which images are classified correctly, (M,) bool.
 
         Args:
             subject: The defence.

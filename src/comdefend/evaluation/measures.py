@@ -31,7 +31,7 @@ class Workbench:
     Attributes:
         subject: The defence that is measured.
         attacker: Who attacks.
-        judge: Who tells right from wrong.
+        judge: Who decides what is classified correctly.
         main: The experiment's own classifier.
         corruptions: What happens to images without an attacker, by name.
         verdicts: Digest of each cell so far -> "1" or "0" for each of its images.
@@ -133,7 +133,7 @@ def _corruption(at: Workbench, cell: Cell) -> Result:
 
 
 def _ranges(at: Workbench, cell: Cell) -> Result:
-    """Return how many images are classified rightly when given in other ranges of values."""
+    """Return how many images are classified correctly in other ranges of values."""
     mean, std = cell.normalisation or (None, None)
     hits = []
     for what, meaning, images in other_ranges(at.images, mean, std):

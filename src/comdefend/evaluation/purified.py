@@ -1,4 +1,4 @@
-"""What purifiers make of images, kept in memory."""
+"""A cache of purified images."""
 
 import hashlib
 from collections import OrderedDict
@@ -10,10 +10,10 @@ from comdefend.nn.batches import apply, batches, device_of, images_at_once
 
 
 class Purified:
-    """What purifiers make of images, kept in memory: most are asked for several times.
+    """Purified images in memory: an evaluation asks for most of them several times.
 
     Args:
-        limit: Bytes to keep; what was not asked for longest goes first.
+        limit: Bytes to keep; the least recently used images go first.
     """
 
     def __init__(self, limit: int = 2**28) -> None:
@@ -27,13 +27,13 @@ class Purified:
 
         Args:
             purifier: In evaluation mode, and not random.
-            key: What tells it from other purifiers.
+            key: Fingerprint of the purifier.
             images: (N, C, H, W), on the CPU.
             like: As for `apply`.
         """
         model = like or purifier
-        found = []
-        # By batches, and the same as `apply` takes: the last bits may differ with a batch's size.
+        parts = []
+        # In the batches that `apply` would take: the last bits may differ with the batch size.
         for part in batches(len(images), images_at_once(model, images)):
             batch = images[part].contiguous()
             digest = hashlib.sha256(batch.numpy().data).hexdigest()
@@ -42,7 +42,7 @@ class Purified:
                 purified = apply(purifier, batch, like=model)
                 self.size += purified.nbytes
             self.kept[place] = purified
-            found.append(purified)
+            parts.append(purified)
             while self.size > self.limit:
                 self.size -= self.kept.popitem(last=False)[1].nbytes
-        return torch.cat(found)
+        return torch.cat(parts)

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from comdefend.common import schema
-from comdefend.common.atomic import atomic_write
+from comdefend.common.json_files import save_json
 from comdefend.errors import DataMissingError, InputError
 
 FORMAT = 1
@@ -62,9 +62,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         norm: ``Linf`` or ``L2``; None on clean images.
         eps: The bound, in units of 1/255; None where there is none.
         steps: Steps of the attack; None where it has none.
-        detail: What else there is to say of it, in words.
+        detail: Anything else worth saying, in words.
         images: Number of images attacked: the first of the sample.
-        accuracy: Share of them that are classified rightly, in [0, 1].
+        accuracy: Share of them that are classified correctly, in [0, 1].
         interval: Its 95 % Wilson interval.
         unrounded_accuracy: The same without rounding images to 8 bits, where it was measured.
         perturbation_psnr: Of the attacked images, in dB, where it was measured.
@@ -315,7 +315,7 @@ def save_record(record: Record, path: Path) -> None:
     Raises:
         OutputError: It cannot be written.
     """
-    atomic_write(path, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+    save_json(record, path)
 
 
 def load_record(path: Path) -> Record:

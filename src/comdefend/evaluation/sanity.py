@@ -1,7 +1,8 @@
 """What must hold of any sound evaluation, whatever the defence.
 
-After Carlini et al. 2019, "On Evaluating Adversarial Robustness", Section 5. A check that fails
-says that an attack is too weak to be believed, and goes into the record as it is.
+After Carlini et al. 2019, "On Evaluating Adversarial Robustness", Section 5. A failed check means
+that an attack is too weak to be believed, or that the classifier is used wrongly. It goes into the
+record as it is.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from torch import Tensor
 from comdefend.evaluation.record import Check, Row
 from comdefend.evaluation.statistics import wilson_interval
 
-# Mean and standard deviation that networks are most often trained with, by channels.
+# The usual means and standard deviations of training images, by number of channels.
 _NORMALISATIONS: dict[int, dict[str, tuple[tuple[float, ...], tuple[float, ...]]]] = {
     3: {
         "ImageNet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -29,7 +30,7 @@ _NORMALISATIONS: dict[int, dict[str, tuple[tuple[float, ...], tuple[float, ...]]
 
 
 class Left(msgspec.Struct, frozen=True, kw_only=True):
-    """How many images PGD leaves, each attack by itself.
+    """How many images are left after PGD, each attack on its own.
 
     Attributes:
         images: Number of images attacked.
@@ -38,7 +39,7 @@ class Left(msgspec.Struct, frozen=True, kw_only=True):
         few: Adaptive, 5 steps.
         many: Adaptive, 20 steps.
         oblivious: Made on the bare classifier, 20 steps.
-        standing: Which of the images stand after the adaptive 20 steps, "1" for one that does.
+        standing: "1" for each image that is left after the 20 adaptive steps, "0" for the others.
     """
 
     images: int
@@ -51,7 +52,7 @@ class Left(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_attacks(left: Left) -> list[Check]:
-    """Return what the attacks on one defence must fulfil, and whether they do."""
+    """Check that attacks on one defence agree with each other."""
     return [
         Check(
             "without a bound nothing is left",
@@ -67,18 +68,18 @@ def check_attacks(left: Left) -> list[Check]:
         Check(
             "adaptive is never weaker than oblivious",
             left.many <= left.oblivious,
-            f"PGD-20 within {left.eps:g}/255, each by itself: adaptive leaves {left.many} of "
+            f"PGD-20 within {left.eps:g}/255, each on its own: adaptive leaves {left.many} of "
             f"{left.images} images, oblivious {left.oblivious}",
         ),
     ]
 
 
 def check_queries(rows: Sequence[Row], left: Left) -> list[Check]:
-    """Return whether attacks without gradients do worse than those with, as they must.
+    """Check that attacks without gradients are no stronger than those with gradients.
 
     Args:
-        rows: Those of one defence.
-        left: What attacks with gradients leave.
+        rows: The rows of one defence.
+        left: What is left after attacks with gradients.
     """
     checks = []
     for row in (r for r in rows if r.threat == "query"):
@@ -97,17 +98,17 @@ def check_queries(rows: Sequence[Row], left: Left) -> list[Check]:
 
 
 def check_clean(hits: int, images: int, classes: int) -> Check:
-    """Return whether a classifier does better than to guess.
+    """Check that a classifier does better than guessing.
 
-    One that normalises twice, or sees other channels or classes than it was trained on, does not,
-    and nothing that is measured with it means anything.
+    If it normalises images twice, or sees other channels or classes than it was trained on, it does
+    not, and nothing measured with it means anything.
     """
     passed = wilson_interval(hits, images)[0] > 1 / classes
     hint = (
         ""
         if passed
-        else "; look for labels numbered otherwise than the classifier's classes, and for images "
-        "that are normalised twice, or not at all"
+        else "; check that labels are numbered like the classifier's classes, and that images are "
+        "not normalised twice, or not at all"
     )
     return Check(
         "clean accuracy is better than guessing",
@@ -119,14 +120,14 @@ def check_clean(hits: int, images: int, classes: int) -> Check:
 def other_ranges(
     images: Tensor, mean: Sequence[float] | None, std: Sequence[float] | None
 ) -> Iterator[tuple[str, str, Tensor]]:
-    """Yield images as a classifier would want them that is not given what it expects.
+    """Yield the images in other ranges of values, one of which the classifier may expect.
 
     Args:
         images: (N, C, H, W) in [0, 1].
-        mean, std: By which the user has them normalised, if at all.
+        mean, std: What the user has the images normalised by, if anything.
 
     Yields:
-        What was done to the images, what it means if they are now classified better, the images.
+        What was done to the images, what it means if they are classified better now, the images.
     """
 
     def channels(values: Sequence[float]) -> Tensor:
@@ -145,20 +146,20 @@ def other_ranges(
 
 
 def check_range(hits: int, images: int, others: Sequence[tuple[str, str, int]]) -> Check:
-    """Return whether a classifier does best on images as it is given them.
+    """Check that a classifier does best on the images as it is given them.
 
-    One that sees them normalised twice, or not at all, may still do better than to guess.
+    With images normalised twice, or not at all, it may still do better than guessing.
 
     Args:
-        hits: How many images are classified rightly.
+        hits: Number of images classified correctly.
         images: Number of images.
-        others: For each of `other_ranges` what was done, what that means, and the images that are
-            then classified rightly.
+        others: For each of `other_ranges` what was done, what it means, and the number of images
+            classified correctly then.
     """
     name = "the classifier is given images as it expects them"
     if not others:
         return Check(name, None, "it takes images in no other range")
     what, advice, most = max(others, key=lambda other: other[2])
     passed = wilson_interval(most, images)[0] <= wilson_interval(hits, images)[1]
-    detail = f"{hits} of {images} images are right as they are, {most} with {what}"
+    detail = f"{hits} of {images} images are classified correctly as they are, {most} with {what}"
     return Check(name, passed, detail if passed else f"{detail}; {advice}")

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 class Share(msgspec.Struct, frozen=True):
-    """A share of images that were classified rightly, with its 95 % Wilson interval.
+    """The share of images that are classified correctly, with its 95 % Wilson interval.
 
     Attributes:
         accuracy: In [0, 1].
         low, high: The interval.
-        images: Number of images that it stands on.
+        images: Number of images.
     """
 
     accuracy: float
@@ -75,16 +75,16 @@ def mcnemar(lost: int, won: int) -> float:
 
 
 def share_of(correct: str) -> Share:
-    """Return the share of images that were classified rightly, given "1" or "0" for each."""
+    """Return the share of images classified correctly, given "1" or "0" for each."""
     hits, count = correct.count("1"), len(correct)
     return Share(hits / count, *wilson_interval(hits, count), count)
 
 
 def survivors(rows: Sequence["Row"]) -> str | None:
-    """Return which images are classified rightly under every one of these attacks.
+    """Return which images are classified correctly under every one of these attacks.
 
-    Attacks on fewer images were made on the first ones; what counts is the images that all attacks
-    were made on.
+    Attacks on fewer images were made on the first ones; only images that all attacks were made on
+    count.
 
     Returns:
         "1" or "0" for each image; None where there are no rows, or one lacks its images.
@@ -99,8 +99,8 @@ def survivors(rows: Sequence["Row"]) -> str | None:
 def worst_case(rows: Sequence["Row"]) -> Share | None:
     """Return the accuracy under the worst of these attacks, image by image; None without rows.
 
-    Where a row does not say which images were classified rightly, the row of the lowest accuracy
-    stands for all.
+    Where a row does not say which images were classified correctly, the row with the lowest
+    accuracy stands for all.
     """
     if not rows:
         return None
