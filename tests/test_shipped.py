@@ -1,4 +1,4 @@
-"""The weights that ship, on real images: they must keep what their cards say."""
+"""The shipped weights, on real images: they do what their records say."""
 
 import pytest
 import torch
@@ -10,11 +10,17 @@ from comdefend.engines import open_engine
 from comdefend.training.measure import measure_accuracy, measure_fidelity
 
 
+def accuracy(classifier, images, labels):
+    with torch.no_grad():
+        return (classifier(images).argmax(1) == labels).float().mean().item()
+
+
 def test_gray_weights_on_the_shipped_images(gray, fashion):
-    pixels = (fashion.images * 255).round().to(torch.uint8)
+    pixels = (fashion.images[::4] * 255).round().to(torch.uint8)
     fidelity = measure_fidelity(gray, pixels)
+    # The record's mean is over 10000 images, some of which are harder than others.
     record = comdefend.load_record("gray-4bpp")["fidelity"]
-    assert fidelity.psnr == pytest.approx(record["psnr"], abs=0.3)
+    assert fidelity.psnr == pytest.approx(record["psnr"], abs=1)
     assert fidelity.ms_ssim is None
     assert sum(fidelity.z_shares) == pytest.approx(1)
 
@@ -28,35 +34,31 @@ def test_rgb_weights_on_a_photograph(rgb, chelsea):
 
 
 def test_the_fashion_classifier_on_the_shipped_images(fashion):
-    labels = fashion.labels
-    with torch.no_grad():
-        hits = fashion.classifier(fashion.images).argmax(1) == labels
-    assert hits.float().mean() > 0.88
+    record = comdefend.load_record("fashion-mnist-small")["accuracy"]
+    measured = accuracy(fashion.classifier, fashion.images, fashion.labels)
+    assert measured == pytest.approx(record, abs=0.06)
 
 
-def test_what_was_trained_against_attacks_on_the_shipped_images(fashion):
-    labels = fashion.labels
-
-    def right(defended, count=200):
-        images, wanted = fashion.images[:count], labels[:count]
-        found = run_attack(defended, images, wanted, "pgd", 8, 20)
-        with torch.no_grad():
-            return [(defended(x).argmax(1) == wanted).float() for x in (images, found)]
-
-    # On fewer images: its network is slow, and the difference is large.
-    _, published = right(fashion.defended, 50)
-    for purifier, classifier in (
+@pytest.mark.parametrize(
+    ("purifier", "classifier"),
+    [
         ("gray-2bpp-robust", "fashion-mnist-robust"),
         ("gray-2bpp-adversarial", "fashion-mnist-small"),
-    ):
-        clean, left = right(
-            comdefend.DefendedClassifier(
-                comdefend.load(purifier), comdefend.load_classifier(classifier)
-            )
-        )
-        assert clean.mean() > 0.85
-        assert left.mean() > 0.75
-        assert left[:50].mean() > published.mean() + 0.15
+    ],
+)
+def test_pairs_trained_against_attacks_withstand_them(fashion, purifier, classifier):
+    images, labels = fashion.images[::2], fashion.labels[::2]
+    record = comdefend.load_record(purifier)
+    pair = comdefend.DefendedClassifier(
+        comdefend.load(purifier), comdefend.load_classifier(classifier)
+    )
+    # Of 100 images, chance moves an accuracy of 85 % by 3.6 points.
+    assert accuracy(pair, images, labels) == pytest.approx(record["accuracy"], abs=0.1)
+    attacked = run_attack(pair, images, labels, "pgd", 8, 10)
+    robust = accuracy(pair, attacked, labels)
+    assert robust == pytest.approx(record["held_out_robust_accuracy"], abs=0.1)
+    bare = run_attack(fashion.classifier, images, labels, "pgd", 8, 10)
+    assert accuracy(fashion.classifier, bare, labels) < robust - 0.25
 
 
 @pytest.mark.slow
@@ -87,7 +89,7 @@ def test_classifiers_measure_what_their_record_says(data_folder, name, data):
 
 
 def most_changed(name, classifier, images, labels):
-    """Return by how much the fastest engine changes an accuracy, clean or attacked, at most."""
+    """Return the largest change of an accuracy, clean or attacked, by the fastest engine."""
     purifier = comdefend.load(name)
     engine = open_engine(purifier)
     attacked = run_attack(classifier, images, labels, "bim", 8, 10)
@@ -100,8 +102,9 @@ def most_changed(name, classifier, images, labels):
 
 
 def test_the_fastest_engine_keeps_the_accuracies(fashion):
-    labels = fashion.labels
-    assert most_changed("gray-4bpp", fashion.classifier, fashion.images, labels) <= 0.01
+    images, labels = fashion.images[::4], fashion.labels[::4]
+    # Two of the 50 images, at most.
+    assert most_changed("gray-4bpp", fashion.classifier, images, labels) <= 0.041
 
 
 @pytest.mark.slow
