@@ -1,6 +1,9 @@
-"""Purifiers in front of classifiers: ComDefend, and the defences to compare it with."""
+"""Defences in front of classifiers: ComDefend, and those to compare it with.
 
-from comdefend.defenses.catalog import DEFENSES, load_defense
+A defence is one class in a module of this package, and one row in `registry`.
+"""
+
+from comdefend.defenses.bit_depth import BitDepth
 from comdefend.defenses.defended import DefendedClassifier
 from comdefend.defenses.detection import (
     Detector,
@@ -9,17 +12,15 @@ from comdefend.defenses.detection import (
     movement,
     roc_curve,
 )
+from comdefend.defenses.jpeg import JPEG
+from comdefend.defenses.median import MedianSmoothing
+from comdefend.defenses.noise import GaussianNoise
 from comdefend.defenses.pixeldefend import PixelDefend
 from comdefend.defenses.randomized import dithered, random_rate
-from comdefend.defenses.transforms import (
-    JPEG,
-    BitDepth,
-    GaussianNoise,
-    MedianSmoothing,
-    ResizePad,
-    TotalVariation,
-    is_random,
-)
+from comdefend.defenses.randomness import is_random
+from comdefend.defenses.registry import DEFENSES, load_defense
+from comdefend.defenses.resize_pad import ResizePad
+from comdefend.defenses.total_variation import TotalVariation
 
 __all__ = [
     "DEFENSES",

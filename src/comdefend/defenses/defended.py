@@ -8,7 +8,7 @@ from comdefend.errors import InputTypeError
 class DefendedClassifier(nn.Module):
     """Purifies images, then classifies them: a drop-in for the classifier alone.
 
-    Normalisation belongs to the classifier. The whole is differentiable, straight through the
+    Normalisation is the classifier's task. The pipeline is differentiable, straight through the
     purifier's threshold, so a gradient attack on it is an adaptive attack.
 
     Args:
@@ -26,7 +26,7 @@ class DefendedClassifier(nn.Module):
                 raise InputTypeError(f"{name} must be an nn.Module, not {type(module).__name__}")
         self.purifier = purifier
         self.classifier = classifier
-        # A module is born in training mode; this one is whatever its parts are.
+        # New modules are in training mode; this one takes the mode of its parts.
         self.training = purifier.training or classifier.training
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Detecting attacked images by how far the prediction moves under purification.
 
 A clean image and its purified version should be classified alike; a perturbation that purification
-removes shows as a change of the prediction (Xu et al. 2018, Section V). An attacker who knows of
-the detector can avoid this, as with every defence here.
+removes shows as a change of the prediction (Xu et al. 2018, Section V). An attacker who knows about
+the detector can avoid it.
 """
 
 import dataclasses
@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from comdefend.common.extras import require
 from comdefend.defenses.defended import DefendedClassifier
 from comdefend.errors import InputError, InputTypeError
 
-# Enough images at once to fill a processor, few enough for a purifier's memory.
+# Enough images to keep a processor busy, few enough for a purifier's memory.
 _BATCH = 32
 
 
@@ -26,11 +25,11 @@ def movement(before_logits: Tensor, after_logits: Tensor) -> Tensor:
     The score of Xu et al. 2018, Section V. Differentiable.
 
     Args:
-        before_logits: (N, classes) of the images as they came.
+        before_logits: (N, classes) of the original images.
         after_logits: (N, classes) of the purified images.
 
     Returns:
-        (N,) in [0, 2]: 0 where nothing moved, 2 where one certainty became another.
+        (N,) in [0, 2]: 0 where nothing moved, 2 where one certain class became another.
 
     Raises:
         InputError: The shapes differ, or are not (N, classes).
@@ -75,7 +74,7 @@ def detection_threshold(clean_scores: Tensor, false_positive_rate: float) -> flo
 def auroc(clean_scores: Tensor, attacked_scores: Tensor) -> float:
     """Return the area under the ROC curve.
 
-    It is the chance that an attacked image scores above a clean one, ties counting one half.
+    It is the probability that an attacked image scores above a clean one; ties count one half.
 
     Args:
         clean_scores: (N,).
@@ -83,38 +82,44 @@ def auroc(clean_scores: Tensor, attacked_scores: Tensor) -> float:
 
     Raises:
         InputError: One of them is empty, not of shape (N,), or not finite.
-        ExtraMissingError: The ``evaluate`` extra is not installed.
     """
-    metrics = require("torchmetrics.functional.classification", "evaluate")
-    return metrics.binary_auroc(*_ranked(clean_scores, attacked_scores)).item()
+    clean, attacked = _sorted(clean_scores, attacked_scores)
+    below = torch.searchsorted(clean, attacked)
+    not_above = torch.searchsorted(clean, attacked, right=True)
+    return ((below + not_above).double().mean() / (2 * len(clean))).item()
 
 
 def roc_curve(clean_scores: Tensor, attacked_scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the ROC curve, from (0, 0) to (1, 1), a point for each distinct score.
+    """Return the ROC curve, from (0, 0) to (1, 1), with a point for each distinct score.
 
     Args:
         clean_scores: (N,).
         attacked_scores: (M,).
 
     Returns:
-        False positive rates and true positive rates, both ascending and of one length.
+        False positive rates and true positive rates, both ascending and of equal length.
 
     Raises:
         InputError: One of them is empty, not of shape (N,), or not finite.
-        ExtraMissingError: The ``evaluate`` extra is not installed.
     """
-    metrics = require("torchmetrics.functional.classification", "evaluate")
-    false_positives, true_positives, _ = metrics.binary_roc(*_ranked(clean_scores, attacked_scores))
-    return false_positives, true_positives
+    clean, attacked = _sorted(clean_scores, attacked_scores)
+    thresholds = torch.cat([clean, attacked]).unique().flip(0)
+
+    def share_from(scores: Tensor) -> Tensor:
+        """Return the share of scores at or above each threshold, and 0 before the first."""
+        counts = len(scores) - torch.searchsorted(scores, thresholds)
+        return torch.cat([torch.zeros(1), counts / len(scores)])
+
+    return share_from(clean), share_from(attacked)
 
 
 @dataclass(frozen=True)
 class Detector:
-    """Flags images whose prediction purification moves further than a threshold.
+    """Flags an image if purification moves its prediction further than a threshold.
 
     Args:
         defended: The classifier and the purifier, in evaluation mode.
-        threshold: Scores above it are flagged; `calibrate` finds it.
+        threshold: Scores above it are flagged; `calibrate` sets it.
 
     Raises:
         InputTypeError: ``defended`` is not a `DefendedClassifier`.
@@ -145,7 +150,7 @@ class Detector:
         """Return a detector that flags at most a given share of these clean images.
 
         Args:
-            images: (N, C, H, W) in [0, 1], clean; not those that the detector is measured on.
+            images: (N, C, H, W) in [0, 1], clean; not those on which the detector is measured.
             false_positive_rate: The share, at least 0 and below 1.
 
         Raises:
@@ -169,23 +174,15 @@ class Detector:
         return torch.cat([self.scores(part) for part in images.split(_BATCH)])
 
 
-def _ranked(clean_scores: Tensor, attacked_scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Return all scores as ranks in [0, 1], and which are of attacked images.
-
-    ROC curves depend on the order alone. torchmetrics puts scores outside [0, 1] through a sigmoid,
-    after which close ones would tie; ranks pass unchanged.
-    """
+def _sorted(clean_scores: Tensor, attacked_scores: Tensor) -> tuple[Tensor, Tensor]:
     _check_scores("clean_scores", clean_scores)
     _check_scores("attacked_scores", attacked_scores)
-    scores = torch.cat([clean_scores, attacked_scores]).detach()
-    distinct, ranks = scores.unique(return_inverse=True)
-    attacked = torch.zeros_like(ranks)
-    attacked[len(clean_scores) :] = 1
-    return ranks.double() / len(distinct), attacked
+    clean, attacked = clean_scores.detach().cpu().double(), attacked_scores.detach().cpu().double()
+    return clean.sort().values, attacked.sort().values
 
 
 def _check_scores(name: str, scores: Tensor) -> None:
     if scores.ndim != 1 or len(scores) == 0:
         raise InputError(f"{name} must have shape (N,), N at least 1, not {tuple(scores.shape)}")
     if not scores.isfinite().all():
-        raise InputError(f"{name} must be finite; found NaN or infinity")
+        raise InputError(f"{name} must be finite; not NaN or infinity")

@@ -13,18 +13,18 @@ class PixelDefend(nn.Module):
     """Moves each value to the most probable one nearby (Song et al. 2018, Algorithm 1).
 
     Greedy, in raster order, red before green before blue: each value becomes the most probable one
-    within ``model.config.eps`` of the image's own, given the values chosen before. Where several
-    are equally probable, the smallest. Images are rounded to 8 bits first. The gradient counts as
-    that of the identity.
+    within ``model.config.eps`` of the image's own, given the values chosen before, and of equally
+    probable ones the smallest. Images are rounded to 8 bits first. The gradient is that of the
+    identity.
 
     Args:
-        model: What tells how probable values are.
+        model: Tells how probable values are.
     """
 
     def __init__(self, model: PixelCNN) -> None:
         super().__init__()
         self.model = model
-        # A module is born in training mode; this one has none of its own.
+        # New modules are in training mode; this one takes the model's mode.
         self.training = model.training
 
     def forward(self, images: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ class PixelDefend(nn.Module):
             InputError: Wrong shape, channel count or range, or NaN.
             InputTypeError: Not a tensor of the weights' float type.
         """
-        # Rounding would hide what is wrong with them.
+        # Before rounding, which would hide what is wrong.
         check_images(images, self.model.config.channels, next(self.model.parameters()).dtype)
         return straight_through(images, self._purified(images))
 
@@ -46,7 +46,7 @@ class PixelDefend(nn.Module):
         for row, column, parameters in self.model.scan(purified):
             mixture = PixelMixture(parameters, images.shape[1])
             for pixels in purified[:, :, row, column].unbind(1):
-                # Those beyond black and white become black and white.
+                # Values beyond black and white become black and white.
                 candidates = ((pixels * 255).round().unsqueeze(1) + offsets).clamp(0, 255)
                 best = mixture.log_probabilities(candidates).argmax(1, keepdim=True)
                 chosen = candidates.gather(1, best).squeeze(1)

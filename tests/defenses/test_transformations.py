@@ -6,17 +6,18 @@ import torch
 from scipy import ndimage
 from torch import nn
 
-import comdefend
-from comdefend.defenses import DEFENSES, DefendedClassifier, is_random, load_defense
-from comdefend.defenses.transforms import (
+from comdefend.defenses import (
     JPEG,
     BitDepth,
+    DefendedClassifier,
     GaussianNoise,
     MedianSmoothing,
     ResizePad,
     TotalVariation,
+    is_random,
+    load_defense,
 )
-from comdefend.errors import DataMissingError, InputError, InputTypeError
+from comdefend.errors import InputError, InputTypeError
 
 FIXED = ["jpeg:50", "jpeg:50+5", "bits:3", "median:3", "tv:0.1"]
 RANDOM = ["noise:0.1", "resize-pad"]
@@ -224,55 +225,3 @@ def test_bad_images():
         JPEG(75, offset=5)(torch.zeros(1, 1, 4, 9))
     with pytest.raises(InputError, match="sides of 4x9 are too small for this size"):
         MedianSmoothing(5)(torch.zeros(1, 1, 4, 9))
-
-
-@pytest.mark.parametrize(
-    ("spec", "text"),
-    [
-        ("none", "Identity()"),
-        ("jpeg:75", "JPEG(quality=75, offset=0)"),
-        ("jpeg:75+5", "JPEG(quality=75, offset=5)"),
-        ("bits:3", "BitDepth(bits=3)"),
-        ("median:3", "MedianSmoothing(size=3)"),
-        ("tv:0.1", "TotalVariation(weight=0.1)"),
-        ("noise:0.05", "GaussianNoise(std=0.05)"),
-        ("resize-pad", "ResizePad(smallest=0.85)"),
-    ],
-)
-def test_defences_by_name(spec, text):
-    defense = load_defense(spec)
-    assert repr(defense) == text
-    assert not defense.training
-
-
-def test_purifiers_by_name_and_by_file(gray, tmp_path):
-    from comdefend.weights.zoo import save_weights
-
-    images = torch.rand(1, 1, 8, 8)
-    save_weights(tmp_path / "own.safetensors", gray, {})
-    for spec in ("gray-4bpp", str(tmp_path / "own.safetensors")):
-        defense = load_defense(spec)
-        assert isinstance(defense, comdefend.ComDefend)
-        assert defense(images).equal(gray(images))
-    with pytest.raises(DataMissingError, match="nowhere"):
-        load_defense("nowhere.safetensors")
-
-
-@pytest.mark.parametrize(
-    "spec",
-    ["", "magic", "jpeg", "jpeg:", "jpeg:75+", "jpeg:75+5+5", "jpeg:x", "bits:2.5", "none:1",
-     "resize-pad:3", "tv:much", "rgb-12bpp:1"],
-)  # fmt: skip
-def test_unknown_defences_are_answered_by_those_that_are_known(spec):
-    with pytest.raises(InputError) as raised:
-        load_defense(spec)
-    message = str(raised.value)
-    assert message.startswith(f"unknown defence '{spec}'; known: none, WEIGHTS (")
-    assert "\n" not in message
-    for word in (*DEFENSES, "rgb-12bpp", ".safetensors"):
-        assert word in message
-
-
-def test_a_parameter_out_of_range_names_the_spec():
-    with pytest.raises(InputError, match=r"^jpeg:99: quality must be an integer from 1 to 95"):
-        load_defense("jpeg:99")
