@@ -9,12 +9,11 @@ from pathlib import Path
 
 import torch
 
-from comdefend import load, weights
 from comdefend.common.extras import require
 from comdefend.data.sources import load_image_set
 from comdefend.engines import calibrate, check_engine, open_engine, save_calibration
 from comdefend.nn.metrics import peak_signal_noise_ratio
-from comdefend.weights.zoo import load_record
+from comdefend.weights.zoo import load, load_record, weights
 
 ROOT = Path(__file__).parent.parent
 IMAGES, CHECKED, SEED = 300, 100, 0
@@ -22,7 +21,7 @@ IMAGES, CHECKED, SEED = 300, 100, 0
 
 def main() -> None:
     """Calibrate, check and save; print what was lost."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Measure the ranges of shipped weights.")
     parser.add_argument("name", choices=weights())
     parser.add_argument("--sensitivity", action="store_true")
     parser.add_argument("--floats", nargs="*", help="layers that stay in floats")

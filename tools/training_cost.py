@@ -11,15 +11,15 @@ import statistics
 import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-RECORD = Path(__file__).parent.parent / "docs" / "records" / "training-cost.json"
+from comdefend.common.json_files import save_json
+from tools.measurements import RECORDS, CostRow, TrainingCost
 
 
-def cost(run: Path) -> dict[str, Any]:
-    """Return the steps a second of a run, and what they belong to."""
+def cost(run: Path) -> CostRow:
+    """Return the steps per second of a run, and what they belong to."""
     recipe = json.loads((run / "recipe.json").read_text())
     log = EventAccumulator(str(run / "logs" / "tensorboard"))
     log.Reload()
@@ -30,13 +30,13 @@ def cost(run: Path) -> dict[str, Any]:
         # The step after a validation waits for it.
         if a.step // recipe["epoch_steps"] == b.step // recipe["epoch_steps"]
     ]
-    return {
-        "recipe": run.name,
-        "machine": f"{os.cpu_count()} cores, {_processor()}, float32",
-        "rate": statistics.median(rates),
-        "steps": recipe["steps"],
-        "epoch_steps": recipe["epoch_steps"],
-    }
+    return CostRow(
+        recipe=run.name,
+        machine=f"{os.cpu_count()} cores, {_processor()}, float32",
+        rate=statistics.median(rates),
+        steps=recipe["steps"],
+        epoch_steps=recipe["epoch_steps"],
+    )
 
 
 def _processor() -> str:
@@ -46,6 +46,5 @@ def _processor() -> str:
 
 
 if __name__ == "__main__":
-    rows = [cost(Path(run)) for run in sys.argv[1:]]
-    RECORD.parent.mkdir(exist_ok=True)
-    RECORD.write_text(json.dumps({"rows": rows}, indent=2) + "\n")
+    rows = tuple(cost(Path(run)) for run in sys.argv[1:])
+    save_json(TrainingCost(rows), RECORDS / "training-cost.json")
