@@ -1,4 +1,4 @@
-"""Measure the ranges of shipped weights for 8-bit integers: ``python -m tools.quantize NAME``.
+"""Measure the ranges of shipped weights for 8-bit integers: ``python tools/quantize.py NAME``.
 
 On training images of the data set that the weights were trained on, which COMDEFEND_DATA holds.
 --sensitivity prints what each layer costs in precision by itself.

@@ -1,4 +1,4 @@
-"""Record what training cost: ``python -m tools.training_cost RUN...``.
+"""Record what training cost: ``python tools/training_cost.py RUN...``.
 
 Reads the times of the logged steps in each run's TensorBoard log, and takes the median over
 intervals, so that pauses and other work on the machine do not count.
@@ -12,14 +12,33 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+import msgspec
 
 from comdefend.common.json_files import save_json
-from tools.measurements import RECORDS, CostRow, TrainingCost
+
+RECORD = Path(__file__).parent.parent / "docs" / "records" / "training-cost.json"
 
 
-def cost(run: Path) -> CostRow:
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One timed training; ``rate`` in steps per second."""
+
+    recipe: str
+    machine: str
+    rate: float
+    steps: int
+    epoch_steps: int
+
+
+class Record(msgspec.Struct, frozen=True):
+    """What was measured."""
+
+    rows: tuple[Row, ...]
+
+
+def cost(run: Path) -> Row:
     """Return the steps per second of a run, and what they belong to."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     recipe = json.loads((run / "recipe.json").read_text())
     log = EventAccumulator(str(run / "logs" / "tensorboard"))
     log.Reload()
@@ -30,7 +49,7 @@ def cost(run: Path) -> CostRow:
         # The step after a validation waits for it.
         if a.step // recipe["epoch_steps"] == b.step // recipe["epoch_steps"]
     ]
-    return CostRow(
+    return Row(
         recipe=run.name,
         machine=f"{os.cpu_count()} cores, {_processor()}, float32",
         rate=statistics.median(rates),
@@ -47,4 +66,4 @@ def _processor() -> str:
 
 if __name__ == "__main__":
     rows = tuple(cost(Path(run)) for run in sys.argv[1:])
-    save_json(TrainingCost(rows), RECORDS / "training-cost.json")
+    save_json(Record(rows), RECORD)

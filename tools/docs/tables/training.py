@@ -7,7 +7,7 @@ from comdefend.report.summary import percent
 from comdefend.weights import zoo
 from tools.docs.markdown import table
 from tools.docs.records import Distillation, WeightDecay, read
-from tools.measurements import TrainingCost
+from tools.training_cost import Record as TrainingCost
 
 
 class _Fidelity(msgspec.Struct, frozen=True):
