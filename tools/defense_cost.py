@@ -12,7 +12,6 @@ from pathlib import Path
 import msgspec
 import skimage.data
 import torch
-from comdefend.evaluation.loading import load_experiment
 from torch import Tensor
 
 from comdefend.classifiers import open_classifier
@@ -20,6 +19,7 @@ from comdefend.common.json_files import save_json
 from comdefend.common.processor import Timed, this_machine
 from comdefend.data.sources import load_image_set
 from comdefend.defenses import DefendedClassifier, load_defense
+from comdefend.evaluation.loading import load_experiment
 from comdefend.nn.batches import batches
 from comdefend.nn.metrics import peak_signal_noise_ratio
 from comdefend.weights.zoo import load

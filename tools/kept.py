@@ -7,7 +7,6 @@ purifier (PGD), and of random signs. Reads CIFAR-10 from ``COMDEFEND_DATA``.
 from pathlib import Path
 
 import msgspec
-from comdefend.evaluation.binary_code import code_statistics, random_signs
 from torch import Tensor
 
 import comdefend
@@ -16,6 +15,7 @@ from comdefend.common.json_files import save_json
 from comdefend.common.processor import Machine, this_machine
 from comdefend.data.sources import load_image_set
 from comdefend.defenses import DefendedClassifier
+from comdefend.evaluation.binary_code import code_statistics, random_signs
 from comdefend.evaluation.record import Flip
 from comdefend.nn.batches import apply
 from comdefend.nn.metrics import peak_signal_noise_ratio

@@ -1,4 +1,4 @@
-"""Measure the ranges of shipped weights for 8-bit integers: ``python tools/quantize.py NAME``.
+"""Measure the ranges of shipped weights for 8-bit integers: ``python -m tools.quantize NAME``.
 
 On training images of the data set that the weights were trained on, which COMDEFEND_DATA holds.
 --sensitivity prints what each layer costs in precision by itself.
@@ -9,11 +9,12 @@ from pathlib import Path
 
 import torch
 
+from comdefend import load, weights
 from comdefend.common.extras import require
 from comdefend.data.sources import load_image_set
 from comdefend.engines import calibrate, check_engine, open_engine, save_calibration
 from comdefend.nn.metrics import peak_signal_noise_ratio
-from comdefend.weights.zoo import load, load_record, weights
+from comdefend.weights.zoo import load_record
 
 ROOT = Path(__file__).parent.parent
 IMAGES, CHECKED, SEED = 300, 100, 0
@@ -21,7 +22,7 @@ IMAGES, CHECKED, SEED = 300, 100, 0
 
 def main() -> None:
     """Calibrate, check and save; print what was lost."""
-    parser = argparse.ArgumentParser(description="Measure the ranges of shipped weights.")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=weights())
     parser.add_argument("--sensitivity", action="store_true")
     parser.add_argument("--floats", nargs="*", help="layers that stay in floats")

@@ -1,4 +1,4 @@
-"""Ship a finished run's weights: ``python tools/ship_weights.py NAME FILE``.
+"""Ship a finished run's weights: ``python -m tools.ship_weights NAME FILE``.
 
 Copies the run's weight file and the card beside it into the package, and puts the file's SHA-256
 into the index. A pair's purifier and classifier are two files, shipped under a name each.

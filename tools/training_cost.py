@@ -1,4 +1,4 @@
-"""Record what training cost: ``python tools/training_cost.py RUN...``.
+"""Record what training cost: ``python -m tools.training_cost RUN...``.
 
 Reads the times of the logged steps in each run's TensorBoard log, and takes the median over
 intervals, so that pauses and other work on the machine do not count.
@@ -11,34 +11,15 @@ import statistics
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-import msgspec
-
-from comdefend.common.json_files import save_json
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 RECORD = Path(__file__).parent.parent / "docs" / "records" / "training-cost.json"
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One timed training; ``rate`` in steps per second."""
-
-    recipe: str
-    machine: str
-    rate: float
-    steps: int
-    epoch_steps: int
-
-
-class Record(msgspec.Struct, frozen=True):
-    """What was measured."""
-
-    rows: tuple[Row, ...]
-
-
-def cost(run: Path) -> Row:
-    """Return the steps per second of a run, and what they belong to."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
+def cost(run: Path) -> dict[str, Any]:
+    """Return the steps a second of a run, and what they belong to."""
     recipe = json.loads((run / "recipe.json").read_text())
     log = EventAccumulator(str(run / "logs" / "tensorboard"))
     log.Reload()
@@ -49,13 +30,13 @@ def cost(run: Path) -> Row:
         # The step after a validation waits for it.
         if a.step // recipe["epoch_steps"] == b.step // recipe["epoch_steps"]
     ]
-    return Row(
-        recipe=run.name,
-        machine=f"{os.cpu_count()} cores, {_processor()}, float32",
-        rate=statistics.median(rates),
-        steps=recipe["steps"],
-        epoch_steps=recipe["epoch_steps"],
-    )
+    return {
+        "recipe": run.name,
+        "machine": f"{os.cpu_count()} cores, {_processor()}, float32",
+        "rate": statistics.median(rates),
+        "steps": recipe["steps"],
+        "epoch_steps": recipe["epoch_steps"],
+    }
 
 
 def _processor() -> str:
@@ -65,5 +46,6 @@ def _processor() -> str:
 
 
 if __name__ == "__main__":
-    rows = tuple(cost(Path(run)) for run in sys.argv[1:])
-    save_json(Record(rows), RECORD)
+    rows = [cost(Path(run)) for run in sys.argv[1:]]
+    RECORD.parent.mkdir(exist_ok=True)
+    RECORD.write_text(json.dumps({"rows": rows}, indent=2) + "\n")

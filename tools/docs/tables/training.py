@@ -6,8 +6,7 @@ from comdefend.common import schema
 from comdefend.report.summary import percent
 from comdefend.weights import zoo
 from tools.docs.markdown import table
-from tools.docs.records import Distillation, WeightDecay, read
-from tools.training_cost import Record as TrainingCost
+from tools.docs.records import Distillation, TrainingCost, WeightDecay, read
 
 
 class _Fidelity(msgspec.Struct, frozen=True):
