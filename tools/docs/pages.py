@@ -23,6 +23,7 @@ FUNCTIONS: dict[str, Callable[..., object]] = {
     "ablation": comparisons.ablation,
     "attack_title": speed.attack_title,
     "bench_machine": bench.machine,
+    "bench_ms": bench.milliseconds,
     "bench_notes": bench.notes,
     "bench_ratio": bench.ratio,
     "bench_short": bench.short,

@@ -36,6 +36,13 @@ def short() -> str:
     return table(["", "computed by", "milliseconds", "resident, MB"], lines, names=2)
 
 
+def milliseconds(weights: str, engine: str | None = None, precision: str | None = None) -> str:
+    """How long one image of 224x224 takes by an engine, or by the only one there is."""
+    wanted = {"weights": weights} | ({"engine": engine, "precision": precision} if engine else {})
+    (row,) = select(_record().rows, size=PHOTO, **wanted)
+    return tables.figure(1000 * row.seconds)
+
+
 def ratio(weights: str) -> str:
     """How many times as fast as the full network in float32 torch the best engine makes these."""
     (found,) = select(_record().ratios, what="against_baseline", weights=weights)

@@ -73,8 +73,8 @@ def paired(name: str, field: str, *bases: str) -> str:
     alone, kept = sum(p < 0.05 for p in tests), sum(p <= level for p in tests)
     return "\n\n".join([
         table([field, *(title for title, *_ in columns)], rows),
-        f"{alone} of {len(tests)} comparisons have p < 0.05 taken alone; {kept} (bold) hold at "
-        "0.05 for the table as a whole.",
+        f"Of {len(tests)} comparisons, p < 0.05 taken alone: {alone}; for the table as a whole "
+        f"(bold): {kept}.",
     ])  # fmt: skip
 
 
