@@ -5,7 +5,8 @@ figures here, so that all follow one rule: no accuracy under an attack that did 
 defence is shown without the accuracy under attacks that did.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -14,8 +15,17 @@ from comdefend.evaluation.record import ANY, UNDEFENDED, Record, Row
 from comdefend.evaluation.statistics import Share, worst_case
 
 NOT_MEASURED = "not measured"
+SENSES = {
+    "oblivious": "the attacker does not know about the defence",
+    "transfer": "the attack was made on another classifier",
+    "adaptive": "the attacker attacks through the defence",
+    "query": "the attacker sees only answers",
+}
+"""Threat model -> what it means, in the order of figures."""
 # The bound that the field reports most, for headlines.
 _USUAL_NORM, _USUAL_EPS = "Linf", 8
+# The order of columns; every one has its adaptive figure.
+_THREATS = ("oblivious", "transfer", "query")
 
 
 @dataclass(frozen=True)
@@ -24,7 +34,7 @@ class Column:
 
     Attributes:
         threat: ``oblivious``, ``transfer`` or ``query``.
-        attack: Its name; None where only adaptive attacks were made within this bound.
+        attack: Its name; None for all attacks within this bound.
         norm: ``Linf``, ``L2`` or None.
         eps: In units of 1/255; None where the attack looks for the smallest perturbation.
     """
@@ -37,7 +47,7 @@ class Column:
     @property
     def family(self) -> str:
         """The attack and its norm, as people write them."""
-        attack = "any attack" if self.attack is None else attack_name(self.attack)
+        attack = "all attacks" if self.attack is None else attack_name(self.attack)
         return " ".join(part for part in (attack, norm_name(self.norm)) if part)
 
     @property
@@ -127,15 +137,15 @@ def show(share: Share | None, digits: int = 0) -> str:
 def cell_rows(record: Record, defense: str, column: Column) -> tuple[list[Row], ...]:
     """Return the rows behind each figure of a cell.
 
-    The first are those of the column's own attack. The second, in all columns but those of query
-    attacks, are *all* adaptive attacks within the same bound, whatever their name: what remains
-    under the best of them is what the defence is worth there. Where there is no bound, attacks of
-    different names are not comparable, and only the same one counts.
+    The first are those of the column's own attack, or of all within its bound. The second, except
+    for query attacks, are *all* adaptive attacks within the same bound, whatever their name: what
+    remains under the best of them is what the defence is worth there. Where there is no bound,
+    attacks of different names do not compare, and only the same one counts.
     """
     shown = record.rows(
         defense=defense,
         threat=column.threat,
-        attack=column.attack,
+        attack=ANY if column.attack is None else column.attack,
         norm=column.norm,
         eps=column.eps,
     )
@@ -148,9 +158,14 @@ def cell_rows(record: Record, defense: str, column: Column) -> tuple[list[Row], 
     return shown, adaptive
 
 
-def summarize(record: Record) -> Summary:
-    """Select the figures that stand for a record."""
-    columns = columns_of(record)
+def summarize(record: Record, columns: Sequence[Column] | None = None) -> Summary:
+    """Select the figures that stand for a record.
+
+    Args:
+        record: An evaluation.
+        columns: By default those of `columns_of`.
+    """
+    columns = list(columns_of(record) if columns is None else columns)
     lines = [
         Line(
             name,
@@ -213,7 +228,7 @@ def headline(summary: Summary) -> str:
     before = None if bare is None else bare.cells[index][0]
     unaware = _change(before, shown, 0)
     return (
-        f"{sentence}; under {column.label} it {unaware} if the attacker does not know of the "
+        f"{sentence}; under {column.label} it {unaware} if the attacker does not know about the "
         f"defence, and {'was ' if adaptive is None else 'is '}{show(adaptive)} if the attacker "
         "does."
     )
@@ -235,16 +250,25 @@ def columns_of(record: Record) -> list[Column]:
             columns.append(Column("oblivious", column.attack, column.norm, None))
         elif (column.norm, column.eps) not in known:
             columns.append(Column("oblivious", None, column.norm, column.eps))
-    threats = ("oblivious", "transfer", "query")
     families = list(dict.fromkeys((c.attack, c.norm) for c in columns))
     return sorted(
         dict.fromkeys(columns),
         key=lambda c: (
-            threats.index(c.threat),
+            _THREATS.index(c.threat),
             families.index((c.attack, c.norm)),
             float("inf") if c.eps is None else c.eps,
         ),
     )
+
+
+def by_bound(record: Record) -> list[Column]:
+    """Return fewer columns: all attacks within a bound together, and none made elsewhere."""
+    columns = [column for column in columns_of(record) if column.threat != "transfer"]
+    bounded = {replace(column, attack=None) for column in columns if column.eps is not None}
+    return [
+        *sorted(bounded, key=lambda c: (_THREATS.index(c.threat), c.norm or "", c.eps)),
+        *(column for column in columns if column.eps is None),
+    ]
 
 
 def _change(before: Share | None, after: Share | None, digits: int) -> str:
