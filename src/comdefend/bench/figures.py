@@ -1,55 +1,73 @@
-"""Figures of a benchmark, as SVG text: what an image costs, against its area and the batch."""
+"""Figures of a benchmark: what an image costs, against its area and against the batch."""
 
-from collections.abc import Callable
-from typing import Any
+import json
+from collections.abc import Callable, Mapping
+
+import altair as alt
 
 from comdefend.bench.record import Record, Row
-from comdefend.report.drawing import COLORS, FAINT, add_legend, add_title, drawing, panels, svg
+from comdefend.report.charts import GREY, Figure, Panel, Rows, lines, look, of, styles
 
-_MARKERS = "os^DvPX"
+_LOG = alt.Scale(type="log", nice=False, padding=12)
 
 
-def cost_against_area(record: Record) -> str:
-    """Draw the time of one image against its pixels, beside the line of equal cost a pixel."""
+def cost_against_area(record: Record) -> Figure:
+    """Draw the time of one image against its pixels, beside lines of equal time per pixel."""
     curves = _curves(record, lambda row: row.size[0] == 1)
-    with drawing("bench-area"):
-        figure, (panel,) = panels(1, 1, (6.2, 3.6))
-        add_title(panel, "An image alone: time against area", "dotted: the same time a pixel")
-        for index, rows in enumerate(curves.values()):
-            areas = [row.area for row in rows]
-            panel.loglog(areas, [row.seconds for row in rows], **_style(index))
-            # Through the largest image, where the fixed cost of a call weighs least.
-            last = rows[-1].seconds / areas[-1]
-            panel.loglog(areas, [last * area for area in areas], ":", color=FAINT, linewidth=0.8)
-        rows = [row for found in curves.values() for row in found]
-        sides = {row.area: "x".join(map(str, row.shape[2:])) for row in rows}
-        panel.set_xticks(list(sides), list(sides.values()))
-        panel.set_xlabel("pixels")
-        panel.set_ylabel("seconds")
-        _plain(panel)
-        _name(figure, panel, curves)
-        return svg(figure, "Time of one image against its area")
+    pairs = [(name, row) for name, rows in curves.items() for row in rows]
+    sides = {row.area: "x".join(map(str, row.shape[2:])) for _, row in pairs}
+    times = [{"series": name, "x": row.area, "y": row.seconds} for name, row in pairs]
+    # Through the largest image, where the fixed cost of a call weighs least.
+    rates = {name: rows[-1].seconds / rows[-1].area for name, rows in curves.items()}
+    equal = [{"series": name, "x": row.area, "y": row.area * rates[name]} for name, row in pairs]
+    title = alt.Title("An image alone: time against area", subtitle="dotted: equal time per pixel")
+    panel = _panel(times, list(curves), "pixels", sides, "seconds", title)
+    dotted = of(equal).mark_line(color=GREY, strokeDash=[1, 2], strokeWidth=1)
+    dotted = dotted.encode(
+        x=alt.X("x:Q", scale=_LOG), y=alt.Y("y:Q", scale=_LOG), detail="series:N"
+    )
+    return Figure("Time of one image against its area", "", [dotted + panel])
 
 
-def cost_against_batch(record: Record) -> str:
-    """Draw the time an image against the batch, for the smallest images."""
+def cost_against_batch(record: Record) -> Figure:
+    """Draw the time per image against the size of the batch, for the smallest images."""
     rows = [row for row in _all(record) if row.kind == "purifier"]
     smallest = min((row.area for row in rows), default=0)
     curves = _curves(record, lambda row: row.area == smallest)
-    with drawing("bench-batch"):
-        figure, (panel,) = panels(1, 1, (6.2, 3.6))
-        add_title(panel, "Images together: time an image against the batch", "")
-        for index, found in enumerate(curves.values()):
-            batches = [row.shape[0] for row in found]
-            panel.loglog(batches, [1 / row.images_per_second for row in found], **_style(index))
-        batches = sorted({row.shape[0] for found in curves.values() for row in found})
-        panel.set_xticks(batches, [str(batch) for batch in batches])
-        _plain(panel)
-        sizes = {"x".join(map(str, row.shape[2:])) for row in rows if row.area == smallest}
-        panel.set_xlabel(f"images of {', '.join(sorted(sizes))} in a batch")
-        panel.set_ylabel("seconds an image")
-        _name(figure, panel, curves)
-        return svg(figure, "Time of an image against the number of images in the batch")
+    times = [
+        {"series": name, "x": row.shape[0], "y": 1 / row.images_per_second}
+        for name, found in curves.items()
+        for row in found
+    ]
+    sizes = sorted({"x".join(map(str, row.shape[2:])) for row in rows if row.area == smallest})
+    batches = {row.shape[0]: str(row.shape[0]) for found in curves.values() for row in found}
+    x = f"images of {', '.join(sizes)} in a batch"
+    title = alt.Title("Images together: time per image against the batch")
+    panel = _panel(times, list(curves), x, batches, "seconds per image", title)
+    return Figure("Time per image against the number of images in the batch", "", [panel])
+
+
+def _panel(
+    times: Rows, names: list[str], x: str, ticks: Mapping[int, str], y: str, title: alt.Title
+) -> Panel:
+    """Draw lines on logarithmic axes, with a named tick wherever there are points."""
+    label = f"{json.dumps({str(value): name for value, name in ticks.items()})}[datum.value]"
+    low, high = (end((row["y"] for row in times), default=1) for end in (min, max))
+    tens = [10.0**power for power in range(-9, 6)]
+    # At each 1, 2 and 5; where those are many, only at powers of ten.
+    seconds = [step * ten for ten in tens for step in (1, 2, 5) if low <= step * ten <= high]
+    return lines(
+        times,
+        look(styles(names)),
+        alt.X("x:Q", title=x, scale=_LOG, axis=alt.Axis(values=sorted(ticks), labelExpr=label)),
+        alt.Y(
+            "y:Q",
+            title=y,
+            scale=_LOG,
+            axis=alt.Axis(values=seconds if len(seconds) < 9 else tens, format="~r"),
+        ),
+        title,
+    ).properties(width=460, height=260)
 
 
 def _curves(record: Record, wanted: Callable[[Row], bool]) -> dict[str, list[Row]]:
@@ -73,28 +91,7 @@ def _all(record: Record) -> list[Row]:
     return [*record.rows, *record.sweep]
 
 
-def _style(index: int) -> dict[str, Any]:
-    return {
-        "color": COLORS[index % len(COLORS)],
-        "marker": _MARKERS[index % len(_MARKERS)],
-        "markersize": 4,
-        "linewidth": 1.3,
-    }
-
-
-def _plain(panel: Any) -> None:
-    """Write the times as decimals: as text, powers of ten would be raw formulas."""
-    panel.minorticks_off()
-    panel.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-
-
-def _name(figure: Any, panel: Any, curves: dict[str, list[Row]]) -> None:
-    # The dotted lines between have no name.
-    lines = [line for line in panel.get_lines() if line.get_marker() != "None"]
-    add_legend(figure, list(zip(lines, curves, strict=True)))
-
-
-FIGURES: dict[str, Callable[[Record], str]] = {
+FIGURES: dict[str, Callable[[Record], Figure]] = {
     "bench-area": cost_against_area,
     "bench-batch": cost_against_batch,
 }

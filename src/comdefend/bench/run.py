@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from comdefend.bench.figures import FIGURES
 from comdefend.bench.jobs import (
     BASELINE,
     CLASSIFIERS,
@@ -64,6 +63,8 @@ def run_bench(
     """
     check_arguments(output, rounds, threads)
     require_extra("evaluate")
+    from comdefend.bench.figures import FIGURES
+
     channels = _channels(weights)
     new = not output.exists()
     make_folder(output)
@@ -73,7 +74,7 @@ def run_bench(
             torch.get_num_threads() if threads is None else threads, progress,
         )  # fmt: skip
         for name, draw in FIGURES.items():
-            atomic_write(output / f"{name}.svg", draw(record).encode())
+            atomic_write(output / f"{name}.svg", draw(record).svg.encode())
         atomic_write(output / "bench.md", markdown_table(record).encode())
         save_json(record, output / "bench.json")
     finally:

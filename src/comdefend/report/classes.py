@@ -7,11 +7,10 @@ import altair as alt
 
 from comdefend.evaluation.record import UNDEFENDED, Record, Row
 from comdefend.evaluation.statistics import survivors
-from comdefend.report.charts import INK, Figure, Rows, of, titled, tooltip
+from comdefend.report.charts import Figure, heat_map
 from comdefend.report.summary import SENSES, cell_rows, headline_choice, norm_name, summarize
 
 _MOST_CLASSES = 24
-_CELL = (44, 23)
 
 
 class _Change(NamedTuple):
@@ -45,6 +44,7 @@ def class_changes(record: Record) -> Figure | None:
         classes.sort(key=lambda label: -max(abs(row.get(label, _NOTHING)[0] or 0) for row in clean))
         classes = sorted(classes[:_MOST_CLASSES])
     most = max(10.0, *(abs(change.points or 0) for row in every for change in row.values()))
+    tips = {"name": "defence", "label": "class", "text": "points", "images": "images"}
     maps = []
     for (title, sense), case in cases.items():
         # Adaptive attacks are often made on fewer images, and not on as many for every defence.
@@ -59,14 +59,15 @@ def class_changes(record: Record) -> Figure | None:
             for label, text in labels.items()
             for change in (row.get(label, _NOTHING),)
         ]
-        maps.append(_heat_map(cells, defended, list(labels.values()), most, titled(title, sense)))
+        heading = alt.Title(title, subtitle=sense)
+        maps.append(heat_map(cells, defended, list(labels.values()), most, heading, tips))
     return Figure(
         "Class by class",
         "Percentage points by which a defence changes the accuracy of each class, compared with no "
         "defence under the same attack; in brackets the number of images of the class. With few "
         "images per class, changes of several points are chance.",
-        alt.vconcat(*maps),
-        170 + _CELL[0] * len(classes),
+        maps,
+        across=1,
     )
 
 
@@ -105,30 +106,6 @@ def _changes(
             label: _Change(100 * sum(each) / len(each), len(each)) for label, each in gains.items()
         }
     return found
-
-
-def _heat_map(
-    rows: Rows, names: Sequence[str], labels: Sequence[str], most: float, title: alt.Title
-) -> alt.LayerChart:
-    """Draw a cell for each name and label: gains are purple, losses orange."""
-    axis = alt.Axis(labelAngle=-40, labelAlign="right", labelBaseline="middle")
-    colors = alt.Scale(scheme="purpleorange", reverse=True, domain=[-most, most], domainMid=0)
-    shade = alt.when("isValid(datum.value)").then(alt.Color("value:Q", scale=colors, legend=None))
-    dark = alt.when(f"abs(datum.value) > {0.6 * most}").then(alt.value("white"))
-    tips = tooltip(name="defence", label="class", text="points", images="images")
-    base = of(rows).encode(
-        x=alt.X("label:N", sort=list(labels), title=None, axis=axis),
-        y=alt.Y("name:N", sort=list(names), title=None),
-    )
-    return alt.layer(
-        base.mark_rect(stroke="white", strokeWidth=1.5).encode(
-            color=shade.otherwise(alt.value("#f2f1ee")), tooltip=tips
-        ),
-        base.mark_text().encode(text="text:N", color=dark.otherwise(alt.value(INK))),
-        title=title,
-        width=alt.Step(_CELL[0]),
-        height=alt.Step(_CELL[1]),
-    )
 
 
 def _class_name(record: Record, label: int) -> str:

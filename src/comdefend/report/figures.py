@@ -9,16 +9,12 @@ from comdefend.report.charts import (
     GREY,
     Figure,
     Style,
-    beside,
     dots,
     lines,
     look,
-    note,
     of,
     percentages,
     styles,
-    titled,
-    tooltip,
 )
 from comdefend.report.classes import class_changes
 from comdefend.report.summary import (
@@ -71,20 +67,22 @@ def accuracy_against_eps(record: Record, norm: str) -> Figure | None:
         scale=alt.Scale(domain=[-0.03 * bounds[-1], 1.03 * bounds[-1]], nice=False),
         axis=alt.Axis(values=bounds, labelOverlap="greedy"),
     )
-    tips = tooltip(series="defence", eps="eps", accuracy="accuracy", images="images")
+    tips = {"series": "defence", "eps": "eps", "accuracy": "accuracy", "images": "images"}
     panels = []
     for threat in SENSES:
         points = [
-            _point(share, "y")
+            point_of(share, "y")
             | {"series": name, "eps": f"{eps:g}/255", "x": eps + step * (place - len(names) // 2)}
             for place, name in enumerate(names)
             for eps, share in _curve(record, name, threat, norm).items()
         ]
         if points or threat == "adaptive":
-            title = titled(threat.capitalize(), SENSES[threat])
+            title = alt.Title(threat.capitalize(), subtitle=SENSES[threat])
             y = percentages(alt.Y)
             panel = lines(points, look(styles(names, UNDEFENDED)), x, y, title, tips)
-            panels.append(panel if points else panel + note(NOT_MEASURED))
+            if not points:
+                panel += of([{"text": NOT_MEASURED}]).mark_text(color=GREY).encode(text="text:N")
+            panels.append(panel)
     attacks = list(dict.fromkeys(attack_name(row.attack or "") for row in rows))
     meaning = (
         f"The attack is {attacks[0]}."
@@ -96,7 +94,8 @@ def accuracy_against_eps(record: Record, norm: str) -> Figure | None:
         f"Accuracy against the size of the perturbation, {norm_name(norm)}",
         f"{meaning} At eps 0 stands the clean accuracy. Bars are 95 % intervals. Lines that would "
         "hide each other are moved sideways by a little.",
-        *beside(panels, 2 if len(panels) == 4 else 3),
+        panels,
+        across=2 if len(panels) == 4 else 3,
     )
 
 
@@ -111,7 +110,7 @@ def accuracy_without_eps(record: Record) -> Figure | None:
     made = {column.threat for column in columns} | {"adaptive"}
     kinds = [kind for kind in SENSES if kind in made]
     names = record.defense_names
-    tips = tooltip(name="defence", kind="threat model", accuracy="accuracy", images="images")
+    tips = {"name": "defence", "kind": "threat", "accuracy": "accuracy", "images": "images"}
     panels = []
     for attack, norm in dict.fromkeys((column.attack, column.norm) for column in columns):
         points: list[dict[str, str | float]] = []
@@ -119,12 +118,12 @@ def accuracy_without_eps(record: Record) -> Figure | None:
             about: dict[str, str | float] = {"name": name, "kind": kind, "start": 0, "end": 0}
             rows = record.rows(defense=name, threat=kind, attack=attack, norm=norm, eps=None)
             if share := worst_case(rows):
-                point = _point(share, "x")
+                point = point_of(share, "x")
                 text = {"text": percent(share.accuracy), "end": point["high"]}
                 points.append(about | point | text)
             elif kind == "adaptive":
                 points.append(about | {"text": f"{kind}: {NOT_MEASURED}"})
-        title = titled(f"{attack_name(attack or '')} {norm_name(norm)}")
+        title = alt.Title(f"{attack_name(attack or '')} {norm_name(norm)}")
         looks = look({kind: _LOOKS[kind] for kind in kinds}, "kind")
         panels.append(dots(points, names, looks, percentages(alt.X), title, tips, kinds))
     return Figure(
@@ -132,7 +131,7 @@ def accuracy_without_eps(record: Record) -> Figure | None:
         "These attacks have no bound and stop as soon as the classifier errs, so they show how "
         "much of a barely sufficient perturbation a defence undoes. An attacker can always take a "
         "larger step. Bars are 95 % intervals.",
-        *beside(panels, 2),
+        panels,
     )
 
 
@@ -142,6 +141,7 @@ def reconstruction(record: Record) -> Figure | None:
     if not sizes:
         return None
     attack, marks = perturbation_sizes(record)
+    dashed = f"dashed: perturbations by {attack_name(attack)}" if attack else alt.Undefined
     values = [*sizes.values(), *marks.values()]
     # What leaves clean images all but alone would press the others together.
     low, high = max(0.0, min(values) - 4), min(_MOST_PSNR, max(values) + 4)
@@ -161,11 +161,8 @@ def reconstruction(record: Record) -> Figure | None:
         list(sizes),
         look(styles(record.defense_names, UNDEFENDED), "name", legend=False),
         x,
-        titled(
-            "Purified clean images",
-            f"dashed: perturbations by {attack_name(attack)}" if attack else "",
-        ),
-        tooltip(name="defence", text="PSNR, dB"),
+        alt.Title("Purified clean images", subtitle=dashed),
+        {"name": "defence", "text": "PSNR, dB"},
     )
     rules = of([{"x": psnr, "text": f"{eps:g}/255"} for eps, psnr in marks.items()]).encode(x=x)
     text = rules.mark_text(dy=-7).encode(y=alt.value(0), text="text:N")
@@ -175,7 +172,7 @@ def reconstruction(record: Record) -> Figure | None:
         "defence changes a clean image less than that perturbation does: what it keeps is as fine "
         "as the attack, or finer. Left of it, it takes more from a clean image than the attack "
         "adds. Whether an attack survives, only the tables say.",
-        *beside([alt.layer(rules.mark_rule(strokeDash=[4, 3]), panel, text).properties(width=420)]),
+        [alt.layer(rules.mark_rule(strokeDash=[4, 3]), panel, text).properties(width=420)],
     )
 
 
@@ -220,14 +217,14 @@ def detection_roc(record: Record) -> Figure | None:
         look({series[name]: style[name] for name in found}, title="defence, area under the curve"),
         percentages(alt.X, "clean images taken for attacked, %"),
         percentages(alt.Y, "attacked images detected, %"),
-        titled("Attacked images detected"),
-        tooltip(name="defence", detected="detected", alarms="false alarms"),
+        alt.Title("Attacked images detected"),
+        {"name": "defence", "detected": "detected", "alarms": "false alarms"},
         in_use,
     )
     return Figure(
         "Detection at every threshold",
         "The point on each line is the threshold in use.",
-        *beside([panel.properties(height=270)]),
+        [panel.properties(height=270)],
     )
 
 
@@ -243,7 +240,7 @@ def _curve(record: Record, defense: str, threat: str, norm: str) -> dict[float, 
     return {eps: share for eps, share in shares.items() if share}
 
 
-def _point(share: Share, axis: str) -> dict[str, str | float]:
+def point_of(share: Share, axis: str) -> dict[str, str | float]:
     """Return a share on an axis, in percent, and what the pointer shows of it."""
     low, high = 100 * share.low, 100 * share.high
     accuracy = f"{percent(share.accuracy)} ({low:.0f} to {high:.0f})"

@@ -6,21 +6,17 @@ from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import vl_convert
 from markupsafe import Markup
 
 from comdefend.common.atomic import atomic_write
-from comdefend.evaluation.panels import MAGNIFIED
+from comdefend.evaluation.panels import MAGNIFIED, Panel
 from comdefend.evaluation.record import THREATS, Check, Record, Row
 from comdefend.report import charts, pages
 from comdefend.report.figures import detection_roc, figures_of
 from comdefend.report.markdown import corruptions
 from comdefend.report.summary import headline, summarize
-
-if TYPE_CHECKING:
-    from comdefend.evaluation.panels import Panel
 
 _PICTURES = {
     "clean": "clean",
@@ -30,7 +26,7 @@ _PICTURES = {
 }
 
 
-def write_report(record: Record, path: Path, panels: Sequence["Panel"] = ()) -> None:
+def write_report(record: Record, path: Path, panels: Sequence[Panel] = ()) -> None:
     """Write the report of an evaluation as one HTML file, whole or not at all.
 
     Args:
@@ -44,7 +40,7 @@ def write_report(record: Record, path: Path, panels: Sequence["Panel"] = ()) -> 
     atomic_write(path, render_report(record, panels).encode())
 
 
-def render_report(record: Record, panels: Sequence["Panel"] = ()) -> str:
+def render_report(record: Record, panels: Sequence[Panel] = ()) -> str:
     """Return the report of an evaluation as HTML.
 
     The page loads nothing. It runs one script, the one that draws its charts, which is named by its

@@ -10,8 +10,8 @@ async function draw(drawing) {
   const config = structuredClone(themes[shade]);
   config.legend.columns = Math.max(1, Math.floor(width / ENTRY));
   if (width < NARROW) config.axisYBand = { labelLimit: 80 };
-  for (const panel of spec.concat ?? []) panel.width = Math.min(panel.width, width - MARGIN);
-  if (spec.columns) spec.columns = Math.max(1, Math.min(spec.columns, Math.floor(width / PANEL)));
+  spec.columns = Math.max(1, Math.min(spec.columns, Math.floor(width / PANEL)));
+  for (const panel of spec.concat) if (panel.width > width - MARGIN) panel.width = width - MARGIN;
   const chart = document.createElement("div");
   drawing.append(chart);
   // Without `ast`, Vega would make functions of texts, which the page's policy forbids.
