@@ -2,6 +2,6 @@
 
 from comdefend.classifiers.checking import check_classifier
 from comdefend.classifiers.normalized import Normalized
-from comdefend.classifiers.opening import open_classifier
+from comdefend.classifiers.opening import CLASSIFIERS, open_classifier
 
-__all__ = ["Normalized", "check_classifier", "open_classifier"]
+__all__ = ["CLASSIFIERS", "Normalized", "check_classifier", "open_classifier"]

