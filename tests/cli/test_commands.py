@@ -50,20 +50,6 @@ def test_evaluate_measures_and_resumes(cli, tmp_path):
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "cells").iterdir()}
 
 
-def test_every_chosen_attack_is_made_adaptively(tmp_path, monkeypatch):
-    from comdefend.cli import evaluate
-
-    planned = []
-    monkeypatch.setattr(evaluate, "run_and_show", lambda plan, *rest: planned.append(plan))
-    chosen = ["fgsm", "pgd:40", "cw:3", "deepfool", "autoattack", "square"]
-    evaluate.evaluate("fashion-mnist-small", "mnist", tmp_path, attack=chosen, eps=[8])
-    (plan,) = planned
-    found = [(made.attack, made.eps, made.steps) for made in plan.adaptive]
-    assert found == [
-        ("pgd", (8,), 20), ("cw", (), 3), ("deepfool", (), None), ("autoattack", (8,), None)
-    ]  # fmt: skip
-
-
 def test_reproduce_lists_the_experiments(cli):
     out = cli("reproduce")
     assert out.code == 0
