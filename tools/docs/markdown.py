@@ -17,11 +17,6 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], names: int = 1) ->
     return "\n".join(map(table_row, [head, rule, *rows]))
 
 
-def plain_name(defense: str) -> str:
-    """Return a defence's name as documents write it; old records say "bits a pixel"."""
-    return defense.replace(" a pixel", " per pixel")
-
-
 def sample(record: Record, attacks: Iterable[str | None] = ()) -> str:
     """Return on which images a table stands, and which attacks were made on fewer of them."""
     fewer = {

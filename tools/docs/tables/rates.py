@@ -3,7 +3,7 @@
 from comdefend.evaluation.record import Defense, Record
 from comdefend.evaluation.statistics import share_of, worst_case
 from comdefend.report.summary import percent
-from tools.docs.markdown import EMPTY, plain_name, table
+from tools.docs.markdown import EMPTY, table
 from tools.docs.records import evaluation, read
 from tools.kept import Kept
 
@@ -29,7 +29,7 @@ def rates(name: str) -> str:
     columns = [c for c in COLUMNS if record.rows(threat=c[1], attack=c[2])]
     rows = [
         [
-            plain_name(about.name),
+            _network(about),
             *_code_figures(about),
             *(_share(record, about.name, *column[1:]) for column in columns),
         ]
@@ -37,6 +37,12 @@ def rates(name: str) -> str:
     ]
     head = ["", "bits per pixel", "PSNR, dB", "BIM 8/255 kept", *(column[0] for column in columns)]
     return table(head, rows)
+
+
+def _network(about: Defense) -> str:
+    """Return what codes the images; the rate itself has a column."""
+    own = about.purifier == "trained here"
+    return "own network" if own else about.purifier.partition("@")[0]
 
 
 def _code_figures(about: Defense) -> list[str]:
