@@ -40,6 +40,14 @@ def checks(record: Record) -> str:
     return "\n".join([f"{line}:", "", *(f"- fails: {c.name} ({c.detail})" for c in failed)])
 
 
+def finished(text: str) -> str:
+    """Return a document as it is written: wrapped, and in the words of today.
+
+    Some rows of old records are called "12 bits a pixel".
+    """
+    return rewrap(re.sub(r"(bits?) a pixel", r"\1 per pixel", text))
+
+
 def rewrap(text: str, width: int = 100) -> str:
     """Wrap the prose of a document anew, since figures filled in leave its lines ragged."""
     lines: list[str] = []

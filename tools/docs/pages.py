@@ -5,8 +5,10 @@ from pathlib import Path
 
 import jinja2
 
+from comdefend.report.html import render_report
 from tools.defense_cost import DefenseCost
 from tools.docs import markdown
+from tools.docs.charts import charts
 from tools.docs.figures import Figures
 from tools.docs.records import ROOT, Distillation, WeightDecay, describe, evaluation, read
 from tools.docs.tables import bench, comparisons, experiment, rates, robust, speed, training
@@ -74,7 +76,7 @@ def pages() -> dict[str, str]:
     paths = sorted(path.relative_to(TEMPLATES).as_posix() for path in TEMPLATES.rglob("*.md"))
     return {
         path: NOTE.format(path=path)
-        + markdown.rewrap(environment.get_template(path).render(name=Path(path).stem))
+        + markdown.finished(environment.get_template(path).render(name=Path(path).stem))
         for path in paths
         if not Path(path).name.startswith("_")
     }
@@ -82,14 +84,13 @@ def pages() -> dict[str, str]:
 
 def reports() -> dict[str, str]:
     """Return the HTML reports by their path; without images, which may not be ours to give."""
-    from comdefend.report.html import render_report
-
     return {f"docs/reports/{name}-small.html": render_report(evaluation(name)) for name in REPORTS}
 
 
 def documents() -> dict[str, str]:
     """Return every generated document by its path below the repository's root."""
-    return {**pages(), **reports()}
+    figures = {f"docs/{path}": text for path, text in charts().items()}
+    return {**pages(), **reports(), **figures}
 
 
 def stale() -> list[str]:
