@@ -11,9 +11,11 @@ import pytest
 import torch
 
 import comdefend
+from comdefend.common.schema import build
 from comdefend.data.shipped import fashion_images
-from comdefend.engines import export as exports
-from comdefend.engines.export import export, open_exported
+from comdefend.engines import formats
+from comdefend.engines.export import export
+from comdefend.engines.formats import Saved, open_exported
 from comdefend.errors import DataMissingError, EngineError, InputError, WeightsError
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
@@ -75,7 +77,7 @@ def test_metadata_says_what_a_file_is(onnx_file, rgb):
     assert metadata["weights"] == "rgb-12bpp"
     assert metadata["sha256"] == json.loads((zoo._SHIPPED / "index.json").read_text())[
         "rgb-12bpp"]["sha256"]  # fmt: skip
-    assert PurifierConfig.from_dict(metadata["config"]) == rgb.config
+    assert build(PurifierConfig, metadata["config"], "config") == rgb.config
     assert metadata["comdefend"] == comdefend.__version__
     assert {"commit", "part", "input"} < set(metadata)
 
@@ -118,10 +120,10 @@ def test_a_defended_classifier_in_each_format(fashion, tmp_path, images):
 
 def test_a_file_that_differs_is_not_written(small, tmp_path, images, monkeypatch):
     def other(program, takes, gives, metadata):
-        files, run = exports._save_program(program, takes, gives, metadata)
-        return files, lambda values: run(values) * np.float32(0.9)
+        saved = formats._save_program(program, takes, gives, metadata)
+        return Saved(saved.files, lambda values: saved.run(values) * np.float32(0.9))
 
-    monkeypatch.setitem(exports._SAVE, ".pt2", other)
+    monkeypatch.setitem(formats.SAVE, ".pt2", other)
     with pytest.raises(EngineError, match=r"not written, since it differs .* by 0\.01 of"):
         export(tmp_path / "small.pt2", images, str(small))
     assert not list(tmp_path.iterdir())
@@ -160,5 +162,5 @@ def test_damaged_files_are_one_line(onnx_file, tmp_path):
     with pytest.raises(WeightsError, match=r"x.xml: corrupt, not a model") as caught:
         open_exported(ir)
     assert "\n" not in str(caught.value)
-    with pytest.raises(InputError, match=r"can be opened if it ends in .onnx or .xml"):
+    with pytest.raises(InputError, match=r"must end in .onnx or .xml to be opened"):
         open_exported(tmp_path / "x.pt2")

@@ -13,7 +13,7 @@ from comdefend.engines import (
     open_engine,
     save_calibration,
 )
-from comdefend.engines.quantization import shipped_calibration
+from comdefend.engines.calibration import shipped_calibration
 from comdefend.errors import DataMissingError, ExtraMissingError, InputError, WeightsError
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
@@ -36,7 +36,7 @@ def calibration(tiny, fashion):
 def test_layers_have_a_range_and_a_bias_unless_they_stay_in_floats(tiny, calibration):
     names = {key.rpartition(".")[0] for key in calibration}
     assert names == {"encoder.1", "decoder.0", "decoder.1", "decoder.2"}
-    # What comes out of an ELU begins above -1; a code is 0 or 1.
+    # Outputs of an ELU are above -1; a code is 0 or 1.
     low, high = calibration["encoder.1.range"].tolist()
     assert -1 <= low < 0 < high
     assert calibration["encoder.1.bias"].shape == (16,)
@@ -56,8 +56,7 @@ def test_by_default_the_small_layers_stay_in_floats(fashion):
 def test_an_engine_in_8_bits_differs_by_what_they_cannot_hold(tiny, calibration, fashion):
     images = fashion.images[20:40]
     engine = open_engine(tiny, "openvino", "int8", threads=1, calibration=calibration)
-    found = check_engine(engine, tiny, images)
-    assert found.psnr > 40
+    check_engine(engine, tiny, images)
     exact = open_engine(tiny, "openvino", "float32", threads=1)
     # Not float32 under another name.
     assert not torch.equal(engine(images), exact(images))
@@ -82,9 +81,10 @@ def test_a_calibration_survives_its_file_and_fits_no_other_weights(tiny, calibra
 def test_calibrations_that_do_not_fit_are_refused(tiny, calibration):
     short = {**calibration, "encoder.1.bias": torch.zeros(3)}
     extra = {**calibration, "encoder.7.range": torch.zeros(2), "encoder.7.bias": torch.zeros(16)}
+    infinite = {**calibration, "encoder.1.bias": torch.full((16,), torch.inf)}
     upside_down = {**calibration, "encoder.1.range": torch.tensor([1.0, -1.0])}
     unpaired = {key: value for key, value in calibration.items() if key != "encoder.1.bias"}
-    for wrong in (short, extra, upside_down, unpaired):
+    for wrong in (short, extra, infinite, upside_down, unpaired):
         with pytest.raises(WeightsError, match=r"calibration: .*does not fit"):
             open_engine(tiny, "openvino", calibration=wrong)
 

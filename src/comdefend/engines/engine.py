@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from functools import cached_property, partial
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from comdefend.nn.config import PurifierConfig
+from comdefend.engines.calibration import Calibration
 from comdefend.nn.images import check_images, pad_to_multiple
 from comdefend.nn.purifier import ComDefend
 
@@ -17,44 +18,62 @@ Network = Callable[[Tensor], Tensor]
 """A float32 tensor to a float32 tensor: a purifier or a part of it, as an engine computes it."""
 
 PARTS = ("purifier", "encoder", "decoder")
-"""Images to purified images, images to logits, a code to images; of images and codes whose sizes
-``config.multiple`` and ``config.reduction`` divide."""
+"""Images to purified images, images to logits, a code to images. ``config.multiple`` must divide
+the sides of the images, and ``config.reduction`` those of the code."""
+
+
+class Computation(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+    """A network, and how to compute it.
+
+    Attributes:
+        network: In evaluation mode; belongs to the engine.
+        example: An input, on the device where it is computed.
+        multiple: The input is (N, C, H, W), of any N and of any H and W that this divides. None: it
+            has the shape of the example.
+        precision: ``float32``, ``bfloat16`` or ``int8``.
+        threads: How many threads compute, on a processor.
+        layers: For ``int8``: names of the network's convolutions in the calibration.
+        calibration: For ``int8``.
+    """
+
+    network: nn.Module
+    example: Tensor
+    multiple: int | None
+    precision: str
+    threads: int
+    layers: tuple[str, ...] = ()
+    calibration: Calibration | None = None
 
 
 class Engine:
-    """A purifier in use: images to images, or to the code and back, as fast as may be.
+    """A purifier in use: images to images, or to the code and back, as fast as possible.
 
-    What it takes, checks and returns is what `ComDefend` does in evaluation mode, in float32
-    whatever it computes in; only gradients there are none, so it is not for attacking. One thread
-    at a time may call it.
+    It takes, checks and returns the same as `ComDefend` in evaluation mode, in float32 whatever it
+    computes in. It has no gradients, so it cannot be attacked. Only one thread at a time may call
+    it.
 
     Args:
         name: What computes: one of `ENGINES`.
         precision: What it computes in: ``float32``, ``bfloat16`` or ``int8``.
-        config: The purifier's architecture.
-        device: Where the networks compute.
-        open_part: Takes up one of `PARTS`. The purifier is opened at once, so that what cannot be
-            computed fails early, and the others when they are first asked for.
+        purifier: In evaluation mode.
+        open_part: Opens one of `PARTS`. The whole purifier is opened at once, so that anything that
+            cannot be computed fails early; the others are opened when they are first needed.
     """
 
     def __init__(
         self,
         name: str,
         precision: str,
-        config: PurifierConfig,
-        device: torch.device,
+        purifier: ComDefend,
         open_part: Callable[[str], Network],
     ) -> None:
         self.name = name
         self.precision = precision
-        self.config = config
-        self.device = device
+        self.config = purifier.config
+        self.device = purifier.device
         self._whole = open_part("purifier")
-        # A purifier with other networks in it: checks, padding and the threshold remain its own.
-        with torch.device("meta"):
-            self._parts = ComDefend(config).eval()
-        for part in PARTS[1:]:
-            self._parts.set_submodule(part, _Computed(partial(open_part, part), device))
+        encoder, decoder = (_Computed(partial(open_part, part)) for part in PARTS[1:])
+        self._parts = ComDefend(purifier.config, encoder, decoder, purifier.binarizer).eval()
 
     @torch.inference_mode()
     def __call__(self, images: Images) -> Tensor:
@@ -77,8 +96,8 @@ class Engine:
             images: (N, C, H, W) float32 in [0, 1].
 
         Returns:
-            (N, K, h, w) float32, 0 or 1, on the engine's device; h and w as
-            `PurifierConfig.code_side` has them.
+            (N, K, h, w) float32, 0 or 1, on the engine's device; h and w are those of
+            `PurifierConfig.code_side`.
 
         Raises:
             InputError: Wrong shape, channel count or range, or NaN.
@@ -92,32 +111,30 @@ class Engine:
 
         Args:
             code: (N, K, h, w) float32 in [0, 1].
-            size: (H, W) of the images; needed only where ``config.multiple`` does not divide it.
+            size: (H, W) of the images; needed only if ``config.multiple`` does not divide it.
 
         Returns:
             (N, C, H, W) float32 in [0, 1], on the engine's device.
 
         Raises:
-            InputError: The code's shape does not fit the weights or the size, or its values do
+            InputError: The shape of the code does not fit the weights or the size, or its values do
                 not lie in [0, 1].
             InputTypeError: Not float32.
         """
         return self._parts.decode(self._tensor(code), size)
 
     def _tensor(self, values: Images) -> Tensor:
-        # Copied, since an array may be read-only, and no tensor can be.
+        # Arrays are copied: they may be read-only, which tensors cannot be.
         values = torch.tensor(values) if isinstance(values, np.ndarray) else values
         return values.to(self.device) if isinstance(values, Tensor) else values
 
 
 class _Computed(nn.Module):
-    """A network that something else than torch's modules computes, opened when it is needed."""
+    """An encoder or decoder that an engine computes, opened when it is first called."""
 
-    def __init__(self, open_network: Callable[[], Network], device: torch.device) -> None:
+    def __init__(self, open_network: Callable[[], Network]) -> None:
         super().__init__()
         self.open_network = open_network
-        # A purifier asks its parameters for type and device.
-        self.anchor = nn.Parameter(torch.empty(0, device=device), requires_grad=False)
 
     def forward(self, values: Tensor) -> Tensor:
         return self.network(values)

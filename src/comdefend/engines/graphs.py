@@ -20,18 +20,24 @@ def trace(network: nn.Module, example: Tensor, dims: dict[int, Any]) -> Exported
 
     Args:
         network: One tensor to one tensor, in evaluation mode.
-        example: What it takes, on the processor; at least 2 wherever the size is to be free.
-        dims: Dimensions of the input that are free, with their ``torch.export.Dim``.
+        example: An input, on the processor; at least 2 in each dimension that may vary.
+        dims: Dimensions of the input that may vary, with their ``torch.export.Dim``.
     """
     with _quiet():
         return torch.export.export(network, (example,), dynamic_shapes=(dims,))
 
 
-def convolution_dims(factor: int = 1) -> dict[int, Any]:
-    """Return the free dimensions of (N, C, H, W): any N, and any H and W that a factor divides."""
+def convolution_dims(multiple: int | None = 1) -> dict[int, Any]:
+    """Return the dimensions of (N, C, H, W) that may vary: N, and H and W by steps of a multiple.
+
+    Args:
+        multiple: What divides H and W; None if nothing may vary.
+    """
+    if multiple is None:
+        return {}
     height, width = torch.export.Dim("height", min=1), torch.export.Dim("width", min=1)
-    if factor > 1:
-        height, width = factor * height, factor * width
+    if multiple > 1:
+        height, width = multiple * height, multiple * width
     return {0: torch.export.Dim("batch", min=1), 2: height, 3: width}
 
 
@@ -47,7 +53,7 @@ def to_onnx(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[s
         exported = torch.onnx.export(
             program, (), dynamo=True, verbose=False, input_names=inputs, output_names=outputs
         )
-    assert exported is not None  # None is what the older exporter returns
+    assert exported is not None  # only the older exporter returns None
     return exported.model_proto
 
 
@@ -63,10 +69,10 @@ def to_openvino(program: ExportedProgram) -> Any:
 
 
 def require_openvino() -> Any:
-    """Import OpenVINO without what it sends home.
+    """Import OpenVINO without its telemetry.
 
-    Importing it tells its makers so by network, unless the package that does the telling is
-    missing. Who uses a purifier has not agreed to that.
+    OpenVINO reports over the network that it was imported, unless its telemetry package is missing.
+    Users of a purifier have not agreed to that.
 
     Raises:
         ExtraMissingError: OpenVINO is not installed.
@@ -77,11 +83,11 @@ def require_openvino() -> Any:
 
 @cache
 def openvino_core() -> Any:
-    """Return the process's one ``openvino.Core``, which compiles graphs for the processor.
+    """Return the only ``openvino.Core`` of the process, which compiles graphs for the processor.
 
-    Where registers are large (AMX) each core sets aside a stack for signal handlers, and unmaps it
-    at its end. Of two cores the last to end leaves the first one's, and the next signal, be it
-    Ctrl-C, then ends the process.
+    On processors with large registers (AMX), each core allocates a stack for signal handlers and
+    unmaps it when it is deleted. With two cores, the process can be left with a stack that is
+    unmapped already, and the next signal, such as Ctrl-C, crashes it.
 
     Raises:
         ExtraMissingError: OpenVINO is not installed.
@@ -91,7 +97,7 @@ def openvino_core() -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what exporters say of their own insides off the screen."""
+    """Hide the exporters' messages about their internals."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
