@@ -1,0 +1,13 @@
+"""The cards beside the shipped weights: written from their records."""
+
+import pytest
+
+import comdefend
+from comdefend.weights import zoo
+from tools.ship_weights import SHIPPED, card
+
+
+@pytest.mark.parametrize("name", [*zoo.weights(), *zoo.classifier_weights()])
+def test_cards_are_those_of_their_records(name):
+    text = (SHIPPED / f"{name}.md").read_text()
+    assert text == card(comdefend.load_record(name)), "run: python -m tools.ship_weights --cards"
