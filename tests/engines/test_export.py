@@ -1,6 +1,4 @@
-import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,19 +7,35 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 
 import comdefend
 from comdefend.common.schema import build
 from comdefend.data.shipped import fashion_images
+from comdefend.defenses import DefendedClassifier
 from comdefend.engines import formats
-from comdefend.engines.export import export
+from comdefend.engines.export import MAX_ERROR, export
 from comdefend.engines.formats import Saved, open_exported
 from comdefend.errors import DataMissingError, EngineError, InputError, WeightsError
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
 from comdefend.weights import zoo
 
-README = Path(__file__).parents[2] / "README.md"
+SERVED = """
+import numpy as np, onnxruntime
+from PIL import Image
+session = onnxruntime.InferenceSession("purifier.onnx")
+pixels = np.array(Image.open("photo.png").convert("RGB")).transpose(2, 0, 1)[None]
+purified = session.run(None, {"images": pixels})[0]
+Image.fromarray(purified[0].transpose(1, 2, 0)).save("clean.png")
+"""
+# The smallest.
+WEIGHTS, WEIGHTS_GRAY = "rgb-3bpp-robust", "gray-2bpp-robust"
+
+
+def power(output, expected):
+    """Power of the difference, as a share: bits with logits near 0 may flip."""
+    return np.square(output - expected).mean() / np.square(expected).mean()
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +45,9 @@ def images():
 
 @pytest.fixture(scope="module")
 def onnx_file(tmp_path_factory, images):
-    """The shipped colour purifier, on bytes."""
+    """A shipped purifier, on bytes."""
     path = tmp_path_factory.mktemp("onnx") / "purifier.onnx"
-    export(path, images, "rgb-12bpp", input="uint8")
+    export(path, images, WEIGHTS, input="uint8")
     return path
 
 
@@ -45,39 +59,38 @@ def small(tmp_path_factory):
         encoder_widths=(8,), decoder_widths=(8,), code_maps=6, downscale=2, rates=(3,)
     )
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    zoo.save_weights(path, ComDefend(config), {})
+    purifier = ComDefend(config)
+    with torch.no_grad():
+        purifier.encoder.layers[-1].weight.mul_(100)
+    zoo.save_weights(path, purifier, {})
     return path
 
 
-def test_the_readme_serves_an_exported_file_without_comdefend(onnx_file, chelsea, rgb, tmp_path):
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    snippet = next(block for block in blocks if "onnxruntime" in block)
-    assert len(snippet.strip().splitlines()) <= 6  # five, and the import
+def test_an_exported_file_works_without_comdefend_and_torch(onnx_file, chelsea, tmp_path):
     (tmp_path / onnx_file.name).write_bytes(onnx_file.read_bytes())
-    chelsea.crop((100, 50, 161, 97)).save(tmp_path / "photo.png")
+    photo = chelsea.crop((100, 50, 161, 97))
+    photo.save(tmp_path / "photo.png")
     # Without site, the file that puts this source tree on the path is not read.
     packages = Path(onnxruntime.__file__).parents[1]
     check = "import importlib.util, sys\nassert importlib.util.find_spec('comdefend') is None\n"
-    code = check + snippet + "\nassert 'torch' not in sys.modules\nnp.save('out', purified)\n"
     out = subprocess.run(
-        [sys.executable, "-S", "-c", code], cwd=tmp_path, capture_output=True, text=True,
+        [sys.executable, "-S", "-c", check + SERVED + "\nassert 'torch' not in sys.modules\n"],
+        cwd=tmp_path, capture_output=True, text=True,
         env={**os.environ, "PYTHONPATH": str(packages)},
     )  # fmt: skip
     assert out.returncode == 0, out.stderr
-    purified = torch.from_numpy(np.load(tmp_path / "out.npy"))
-    photo = torch.from_numpy(np.array(chelsea.crop((100, 50, 161, 97)))).permute(2, 0, 1)
+    pixels = torch.from_numpy(np.array(photo)).permute(2, 0, 1).unsqueeze(0)
     with torch.no_grad():
-        wanted = (rgb(photo.unsqueeze(0).float() / 255) * 255).round()
-    assert purified.dtype == torch.uint8
-    assert (purified - wanted).abs().mean() < 0.01
+        expected = comdefend.load(WEIGHTS)(pixels.float() / 255)[0].permute(1, 2, 0).numpy()
+    with Image.open(tmp_path / "clean.png") as clean:
+        assert power(np.array(clean) / 255, expected) < 1e-3
 
 
-def test_metadata_says_what_a_file_is(onnx_file, rgb):
+def test_metadata_says_what_a_file_is(onnx_file):
     metadata = open_exported(onnx_file).metadata
-    assert metadata["weights"] == "rgb-12bpp"
-    assert metadata["sha256"] == json.loads((zoo._SHIPPED / "index.json").read_text())[
-        "rgb-12bpp"]["sha256"]  # fmt: skip
-    assert build(PurifierConfig, metadata["config"], "config") == rgb.config
+    assert metadata["weights"] == WEIGHTS
+    assert metadata["sha256"] == zoo.checksum(WEIGHTS)
+    assert build(PurifierConfig, metadata["config"], "config") == comdefend.load(WEIGHTS).config
     assert metadata["comdefend"] == comdefend.__version__
     assert {"commit", "part", "input"} < set(metadata)
 
@@ -93,7 +106,10 @@ def test_encoder_and_decoder_of_a_downscaled_code_at_a_rate(small, tmp_path, ima
         pixels = torch.randint(0, 256, shape, dtype=torch.uint8)
         code = encoder.run(pixels.numpy())
         assert code.dtype == np.uint8
-        assert np.array_equal(code, purifier.encode(pixels.float() / 255).detach().numpy())
+        logits = purifier.logits(pixels.float() / 255).detach().numpy()
+        decided = np.abs(logits) > 1e-3
+        assert np.array_equal(code[decided], logits[decided] > 0)
+        assert decided.mean() > 0.9
         rebuilt = decoder.run(code)
         wanted = purifier.decode(torch.from_numpy(code).float()).detach() * 255
         assert rebuilt.dtype == np.uint8
@@ -101,21 +117,19 @@ def test_encoder_and_decoder_of_a_downscaled_code_at_a_rate(small, tmp_path, ima
 
 
 def test_a_defended_classifier_in_each_format(fashion, tmp_path, images):
-    defended = fashion.defended
+    defended = DefendedClassifier(comdefend.load(WEIGHTS_GRAY), fashion.classifier)
     with torch.no_grad():
         wanted = defended(fashion.images[10:15])
     path = tmp_path / "defended.pt2"
-    done = export(path, images, "gray-4bpp", classifier="fashion-mnist-small")
-    assert done.error < 1e-8
-    found = torch.export.load(path).module()(fashion.images[10:15])
-    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+    done = export(path, images, WEIGHTS_GRAY, classifier="fashion-mnist-small")
+    assert done.error <= MAX_ERROR
+    output = torch.export.load(path).module()(fashion.images[10:15])
+    assert power(output.numpy(), wanted.numpy()) < 1e-3
     path = tmp_path / "defended.onnx"
-    export(path, images, "gray-4bpp", classifier="fashion-mnist-small")
+    export(path, images, WEIGHTS_GRAY, classifier="fashion-mnist-small")
     opened = open_exported(path)
     assert opened.metadata["classifier"] == "fashion-mnist-small"
-    np.testing.assert_allclose(
-        opened.run(fashion.images[10:15].numpy()), wanted.numpy(), atol=1e-3, rtol=1e-3
-    )
+    assert power(opened.run(fashion.images[10:15].numpy()), wanted.numpy()) < 1e-3
 
 
 def test_a_file_that_differs_is_not_written(small, tmp_path, images, monkeypatch):
