@@ -81,7 +81,9 @@ def _data() -> dict[str, str]:
 def _engines() -> dict[str, str]:
     from comdefend.engines import ENGINES
 
-    return {name: ", ".join(precisions) for name, precisions in ENGINES.items()}
+    return {
+        name: f"{engine.about} ({', '.join(engine.precisions)})" for name, engine in ENGINES.items()
+    }
 
 
 def _recipes() -> dict[str, str]:
