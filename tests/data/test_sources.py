@@ -95,7 +95,7 @@ def test_named_data_that_is_missing_says_how_to_get_it(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("spec", "error", "message"),
     [
-        ("imagenet", InputError, "unknown data set 'imagenet'; use cifar10"),
+        ("imagenet", InputError, "unknown data set 'imagenet'; known: cifar10"),
         ("zip:x", InputError, "unknown data set 'zip:x'"),
         ("folder:", InputError, "unknown data set"),
         ("parquet:nowhere", DataMissingError, "no such parquet file"),
@@ -107,7 +107,7 @@ def test_bad_names(spec, error, message):
         load_image_set(spec, "train")
 
 
-def test_bad_contents(tmp_path, pictures, monkeypatch):
+def test_bad_contents(tmp_path, pictures):
     file = tmp_path / "train.parquet"
     file.write_bytes(b"PAR1 nonsense")
     with pytest.raises(ImageError, match="not readable as parquet"):
@@ -124,11 +124,24 @@ def test_bad_contents(tmp_path, pictures, monkeypatch):
     write_parquet(file, [encoded(pictures[0])], ["cat"])
     with pytest.raises(InputError, match=r"train\.parquet: labels must be integers"):
         load_image_set(f"parquet:{file}", "train")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("labels-idx1", lambda data: data[:20]),
+        ("labels-idx1", lambda data: gzip.compress(gzip.decompress(data)[:-1])),
+        ("labels-idx1", lambda data: gzip.compress(b"")),
+        ("images-idx3", lambda data: b"nonsense"),
+        ("images-idx3", lambda data: gzip.compress(b"\0\0\r" + gzip.decompress(data)[3:])),
+    ],
+)
+def test_damaged_idx_files(tmp_path, pictures, monkeypatch, name, change):
     monkeypatch.setenv("COMDEFEND_DATA", str(tmp_path))
     write_idx(tmp_path / "mnist", "train", pictures[..., 0], [1, 2, 3, 4])
-    labels = tmp_path / "mnist" / "train-labels-idx1-ubyte.gz"
-    labels.write_bytes(labels.read_bytes()[:20])
-    with pytest.raises(ImageError, match="not readable as IDX"):
+    file = tmp_path / "mnist" / f"train-{name}-ubyte.gz"
+    file.write_bytes(change(file.read_bytes()))
+    with pytest.raises(ImageError, match=f"train-{name}-ubyte.gz: not readable as IDX"):
         load_image_set("mnist", "train")
 
 

@@ -69,13 +69,9 @@ def _classifiers() -> dict[str, str]:
 
 
 def _data() -> dict[str, str]:
-    from comdefend.data.sources import DATASETS
+    from comdefend.data.sources import SOURCES
 
-    return {
-        **dict.fromkeys(DATASETS, "below the folder that COMDEFEND_DATA names"),
-        "parquet:PATH": "a file, or a folder with train*.parquet and test*.parquet",
-        "folder:PATH": "PATH/CLASS/*.png, or PATH/SPLIT/CLASS/*.png",
-    }
+    return dict(SOURCES)
 
 
 def _engines() -> dict[str, str]:

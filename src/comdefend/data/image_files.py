@@ -199,6 +199,14 @@ def decode_image(file: BinaryIO) -> ReadImage:
         raise ImageError(f"cannot be read ({' '.join(reason.split())})") from error
 
 
+def read_named(path: Path) -> ReadImage:
+    """Read an image file: see `read_image`. Errors name its path."""
+    try:
+        return read_image(path)
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
+
+
 def write_image(path: Path, read: ReadImage, stopped: threading.Event | None = None) -> None:
     """Write an image in the format of its suffix, atomically, with its metadata.
 

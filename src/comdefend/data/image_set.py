@@ -17,6 +17,9 @@ class ImageSet:
         images: (N, C, H, W) uint8.
         labels: (N,) int64.
         classes: Names of the classes, in the order of the labels; may be empty.
+
+    Raises:
+        InputError: Images or labels have another shape or type.
     """
 
     images: Tensor
@@ -37,7 +40,7 @@ class ImageSet:
 
     @property
     def class_count(self) -> int:
-        """Number of classes: of their names, else one more than the largest label."""
+        """Number of classes: that of their names, else one more than the largest label."""
         return len(self.classes) or int(self.labels.max()) + 1
 
     def subset(self, indices: Tensor) -> "ImageSet":
@@ -45,7 +48,11 @@ class ImageSet:
         return ImageSet(self.images[indices], self.labels[indices], self.classes)
 
     def sample(self, count: int, seed: int = 0) -> "ImageSet":
-        """Return ``count`` images drawn without replacement, the same ones for the same seed."""
+        """Return ``count`` images drawn without replacement, the same for the same seed.
+
+        Raises:
+            InputError: ``count`` is below 1, or there are fewer images.
+        """
         if not 1 <= count <= len(self):
             raise InputError(f"cannot draw {count} of {len(self)} images")
         generator = torch.Generator().manual_seed(seed)
@@ -59,6 +66,6 @@ class ImageSet:
         return digest.hexdigest()
 
     def hold_out(self, count: int, seed: int) -> tuple["ImageSet", "ImageSet"]:
-        """Return this many images, drawn at random, and all others."""
+        """Return ``count`` images, drawn at random, and all others."""
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         return self.subset(order[:count]), self.subset(order[count:])

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from comdefend.data.sources import read_named
+from comdefend.data.image_files import read_named
 
 Crop = tuple[int, int, float, float]
 """Step, index of the image, and where the crop lies: 0 is left or top, 1 is right or bottom."""
