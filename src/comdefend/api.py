@@ -1,5 +1,6 @@
 """Evaluating from Python: one function, and what it returns."""
 
+import io
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -9,6 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 
 from comdefend.attacks import Attack, find_attack, from_callable
@@ -25,13 +27,15 @@ from comdefend.evaluation.subjects import Given
 from comdefend.nn.batches import device_of
 from comdefend.report.html import write_report
 from comdefend.report.markdown import markdown_table
-from comdefend.report.notebook import to_html, to_text
+from comdefend.report.notebook import summary_html, summary_table
 from comdefend.weights.zoo import RECOMMENDED
 
 DEFENSES = (UNDEFENDED, RECOMMENDED)
 ATTACKS = ("fgsm", "pgd")
 EPS = (2.0, 8.0)
 """What `evaluate` takes where nothing else is asked for."""
+
+_WIDTH = 110
 
 Perturb = Callable[[nn.Module, Tensor, Tensor, float], Tensor]
 """A user's attack: model, images, labels and eps in units of 1/255 -> attacked images."""
@@ -99,10 +103,12 @@ class Evaluation:
         save_record(self.record, Path(path))
 
     def __repr__(self) -> str:
-        return to_text(self.record)
+        console = Console(width=_WIDTH, file=io.StringIO())
+        console.print(summary_table(self.record))
+        return str(console.file.getvalue()).rstrip()  # type: ignore[attr-defined]
 
     def _repr_html_(self) -> str:
-        return to_html(self.record)
+        return summary_html(self.record)
 
 
 def evaluate(

@@ -2,9 +2,10 @@ import pytest
 import torch
 from PIL import Image
 
+from comdefend.common.schema import build
 from comdefend.data.shipped import fashion_images
-from comdefend.evaluation.experiment import build_experiment
-from comdefend.evaluation.subjects import Subjects
+from comdefend.evaluation.loading import build_experiment
+from comdefend.evaluation.subjects import Given, Subjects
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
 from comdefend.weights.zoo import load_record, save_weights
@@ -37,7 +38,7 @@ def test_a_recipe_is_trained_once_however_many_rows_use_it(data, tmp_path):
         "data": data, "steps": 2, "epoch_steps": 2, "validation": 8, "batch": 2, "network": layers,
     }  # fmt: skip
     start = tmp_path / "start.safetensors"
-    save_weights(start, ComDefend(PurifierConfig.from_dict(layers)), {})
+    save_weights(start, ComDefend(build(PurifierConfig, layers, "layers")), {})
     defense = {
         "data": data, "purifier": str(start), "classifier": "fashion-mnist-small", "epochs": 1,
         "batch": 16, "validation": 8,
@@ -67,7 +68,7 @@ def test_a_recipe_is_trained_once_however_many_rows_use_it(data, tmp_path):
     told: list[str] = []
 
     def opened():
-        subjects = Subjects(experiment, tmp_path, "cpu", images, labels, told.append)
+        subjects = Subjects(experiment, tmp_path, "cpu", images, labels, told.append, Given())
         main = subjects.main()
         return [subjects.open(plan, main) for plan in experiment.defenses]
 
