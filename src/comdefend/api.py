@@ -1,6 +1,5 @@
 """Evaluating from Python: one function, and what it returns."""
 
-import io
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -10,7 +9,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
 from comdefend.attacks import Attack, find_attack, from_callable
@@ -27,15 +25,13 @@ from comdefend.evaluation.subjects import Given
 from comdefend.nn.batches import device_of
 from comdefend.report.html import write_report
 from comdefend.report.markdown import markdown_table
-from comdefend.report.notebook import summary_html, summary_table
+from comdefend.report.notebook import summary_html, summary_text
 from comdefend.weights.zoo import RECOMMENDED
 
 DEFENSES = (UNDEFENDED, RECOMMENDED)
 ATTACKS = ("fgsm", "pgd")
 EPS = (2.0, 8.0)
 """What `evaluate` takes where nothing else is asked for."""
-
-_WIDTH = 110
 
 Perturb = Callable[[nn.Module, Tensor, Tensor, float], Tensor]
 """A user's attack: model, images, labels and eps in units of 1/255 -> attacked images."""
@@ -103,9 +99,7 @@ class Evaluation:
         save_record(self.record, Path(path))
 
     def __repr__(self) -> str:
-        console = Console(width=_WIDTH, file=io.StringIO())
-        console.print(summary_table(self.record))
-        return str(console.file.getvalue()).rstrip()  # type: ignore[attr-defined]
+        return summary_text(self.record)
 
     def _repr_html_(self) -> str:
         return summary_html(self.record)

@@ -95,7 +95,7 @@ def decode_json(kind: type[_T], text: str | bytes, where: str) -> _T:
 
 def to_plain(structure: object) -> Any:
     """Return a structure as plain JSON types."""
-    return msgspec.to_builtins(structure)
+    return msgspec.json.decode(msgspec.json.encode(structure))
 
 
 def check_positive(structure: object, *names: str) -> None:

@@ -3,7 +3,10 @@
 Both have one column for each bound: the accuracy under all attacks within it, image by image.
 """
 
+import io
+
 from rich import box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -34,18 +37,21 @@ def summary_html(record: Record) -> str:
     )
 
 
-def summary_table(record: Record) -> Table:
-    """Return the summary as a table for a terminal."""
+def summary_text(record: Record, width: int = 100) -> str:
+    """Return the summary as text for a terminal of so many columns."""
+    console = Console(width=width, file=io.StringIO(), highlight=False, markup=False)
     summary = summarize(record, by_bound(record))
     note = f"{_note(record)} In %; two figures are oblivious / adaptive.{_fewer(record, summary)}"
-    table = Table(
-        title=Text(headline(summarize(record))),
-        title_justify="left",
-        caption=Text(note),
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
+    console.print(headline(summarize(record)))
+    console.print(_table(summary))
+    console.print(note)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _table(summary: Summary) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("defence", overflow="fold")
     table.add_column("clean", justify="right")
     for column in summary.columns:
