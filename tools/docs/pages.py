@@ -10,6 +10,7 @@ from tools.defense_cost import DefenseCost
 from tools.docs import markdown
 from tools.docs.charts import charts
 from tools.docs.figures import Figures
+from tools.docs.overview import overview
 from tools.docs.records import ROOT, Distillation, WeightDecay, describe, evaluation, read
 from tools.docs.tables import bench, comparisons, experiment, rates, robust, speed, training
 from tools.engine_equality import Engines
@@ -90,6 +91,7 @@ def reports() -> dict[str, str]:
 def documents() -> dict[str, str]:
     """Return every generated document by its path below the repository's root."""
     figures = {f"docs/{path}": text for path, text in charts().items()}
+    figures["docs/overview.svg"] = overview()
     return {**pages(), **reports(), **figures}
 
 
