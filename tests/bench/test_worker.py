@@ -9,19 +9,8 @@ import torch
 from comdefend.bench import worker
 from comdefend.bench.jobs import CLASSIFIERS, Job
 from comdefend.bench.messages import Judge, Open, Opened, Quality, Refused, Run, Timed
-from comdefend.bench.pictures import pictures
 from comdefend.bench.process import Worker
 from comdefend.errors import EngineError
-
-
-@pytest.mark.parametrize("shape", [(5, 32, 32), (1, 600, 40), (2, 3, 5)])
-def test_pictures_have_any_shape_and_differ(shape):
-    for channels in (1, 3):
-        images = pictures(channels, shape)
-        assert images.shape == (shape[0], channels, *shape[1:])
-        assert images.dtype == torch.float32
-        assert 0 <= images.min() <= images.max() <= 1
-    assert len({image.numpy().tobytes() for image in images}) == len(images)
 
 
 def answers(job, *requests, kinds=(Opened,), channels=3, shape=(1, 8, 8)):

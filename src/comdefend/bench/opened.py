@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from comdefend.bench.jobs import PRODUCT_SIDE, RESNET, Job, Shape
-from comdefend.bench.pictures import pictures
 from comdefend.classifiers import open_classifier
 from comdefend.common.extras import require
 from comdefend.common.processor import native_bf16
+from comdefend.data.shipped import image_crops
 from comdefend.defenses import load_defense
 from comdefend.engines import open_engine, open_network
 from comdefend.errors import InputError
@@ -26,7 +26,7 @@ def open_job(job: Job, channels: int, shape: Shape, threads: int) -> Callable[[]
     """
     if job.kind == "product":
         return _product(str(job.precision))
-    images = pictures(channels, shape)
+    images = image_crops(channels, *shape).float() / 255
     return _OPEN[job.kind](job, images, threads)
 
 

@@ -14,13 +14,16 @@ from typing import Any, BinaryIO
 import msgspec
 import torch
 
-from comdefend.bench.jobs import Job
+from comdefend.bench.jobs import Job, Shape
 from comdefend.bench.messages import Open, Opened, Quality, Refused, Request, Run, Timed
 from comdefend.bench.opened import open_job
-from comdefend.bench.pictures import JUDGED, pictures
+from comdefend.data.shipped import image_crops
 from comdefend.engines import measure_agreement, open_engine
 from comdefend.nn.metrics import pooled_psnr
 from comdefend.weights import zoo
+
+JUDGED: dict[int, Shape] = {1: (64, 28, 28), 3: (4, 224, 224)}
+"""Channels -> the shape of the images on which engines are compared with float32 torch."""
 
 # A first call allocates, compiles and fills caches. Where it is short, a second one tells more.
 _SHORT = 2.0
@@ -67,7 +70,8 @@ def _timed(run: Callable[[], Any], calls: int) -> float:
 
 def _quality(job: Job, channels: int, threads: int) -> Quality:
     """Compare an engine with float32 torch, and its output with its input."""
-    images, purifier = pictures(channels, JUDGED[channels]), zoo.load(job.name)
+    images = image_crops(channels, *JUDGED[channels]).float() / 255
+    purifier = zoo.load(job.name)
     engine = open_engine(purifier, job.engine, str(job.precision), threads)
     agreement = measure_agreement(engine, purifier, images)
     return Quality(
