@@ -9,6 +9,7 @@ from comdefend.report.markdown import table_row
 from comdefend.report.summary import attack_name
 
 EMPTY = "–"
+_ITEM = re.compile(r"- |\d+\. ")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], names: int = 1) -> str:
@@ -57,8 +58,8 @@ def rewrap(text: str, width: int = 100) -> str:
     def flush() -> None:
         if prose:
             words = " ".join(prose)
-            indent = "  " if words.startswith("- ") else ""
-            lines.extend(_wrap(words, width, indent))
+            item = _ITEM.match(words)
+            lines.extend(_wrap(words, width, " " * len(item[0]) if item else ""))
             prose.clear()
 
     for line in text.splitlines():
@@ -68,7 +69,8 @@ def rewrap(text: str, width: int = 100) -> str:
             lines.append(line)
             fenced ^= fence
         else:
-            if line.startswith("- "):
+            # A number that begins a line of a paragraph, as in "leaves 11 of\n21. It", is no item.
+            if line.startswith("- ") or (_ITEM.match(line) and prose and _ITEM.match(prose[0])):
                 flush()
             prose.append(line.strip())
     flush()
