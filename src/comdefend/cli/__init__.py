@@ -6,17 +6,7 @@ import typer
 from rich.console import Console
 
 import comdefend
-from comdefend.cli import (
-    bench,
-    demo,
-    evaluate,
-    export,
-    list,
-    purify,
-    reproduce,
-    train,
-    train_classifier,
-)
+from comdefend.cli import bench, demo, evaluate, export, list, purify, reproduce, train
 from comdefend.errors import ComdefendError
 
 app = typer.Typer(
@@ -56,9 +46,7 @@ def _common(
     pass
 
 
-for _command in (
-    demo, purify, evaluate, train, train_classifier, export, reproduce, bench, list,
-):  # fmt: skip
+for _command in (demo, purify, evaluate, train, export, reproduce, bench, list):
     _command.register(app)
 
 _STOPPED = 130

@@ -1,33 +1,33 @@
-"""``comdefend train``."""
+"""``comdefend train``, and its other name ``comdefend train-classifier``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from comdefend.training import Precision
+from comdefend.training.shipped import recipe_titles
+
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command under both names."""
     app.command("train", help=_HELP, epilog=_EPILOG)(train)
+    app.command("train-classifier", help="Another name for **comdefend train**.")(train)
 
 
-_HELP = """Train a purifier by a recipe, alone or with the classifier behind it.
+_TITLES = "\n".join(f"- {name}: {title}" for name, title in recipe_titles().items())
+_HELP = f"""Train a purifier, a classifier or both by a recipe.
 
-Recipes that ship: those of the shipped weights, which see clean images only: rgb-12bpp,
-gray-4bpp, rgb-12bpp-lite (learns the code of rgb-12bpp) and rgb-variable (several rates), the
-last two each from weights that NAME-start makes; cifar10-robust and fashion-mnist-robust, a
-purifier and the classifier behind it, trained against attacks through both;
-gray-2bpp-adversarial and rgb-3bpp-adversarial, each a purifier trained so before a classifier that
-stays as it is; and those of defences to compare with: cifar10-adversarial and
-fashion-mnist-adversarial, classifiers alone trained against attacks; cifar10-hgd and
-fashion-mnist-hgd, denoisers trained against attacks on a classifier; cifar10-pixelcnn and
-fashion-mnist-pixelcnn, models of clean images for PixelDefend. A YAML file of the same form is a
-recipe too. Data: cifar10, cifar100, fashion-mnist, mnist (in the folder that COMDEFEND_DATA names),
-parquet:PATH, or folder:PATH for any folder of images.
+A recipe is a YAML file, or the name of one that ships:
 
-The output folder receives logs (CSV and TensorBoard), checkpoints, for ComDefend a panel of
-reconstructions after every epoch, and at the end the weights, a .safetensors file, with their model
-card. Stop it whenever you like: the same command goes on from the last checkpoint."""
+{_TITLES}
+
+Data: cifar10, cifar100, fashion-mnist, mnist (in the folder that
+COMDEFEND_DATA names), parquet:PATH, or folder:PATH for a folder of images.
+
+The output folder receives logs (CSV and TensorBoard), checkpoints, for a purifier a picture of
+reconstructions per epoch, and at the end the weights, a .safetensors file, with a model card. Stop
+it whenever you like: the same command goes on from the last checkpoint."""
 
 _EPILOG = """Examples:
 
@@ -39,83 +39,80 @@ comdefend train cifar10-robust --output runs/robust
 
 comdefend train rgb-3bpp-adversarial --classifier my.models:resnet --output runs/mine
 
-comdefend train cifar10-robust --start rgb-variable@3 --epochs 5 --output runs/tuned
+comdefend train cifar10-small --purified rgb-12bpp --output runs/purified
 
 tensorboard --logdir runs/rgb"""
 
+_INSTEAD = "Instead of what the recipe says"
+
+
+def _change(text: str) -> Any:
+    return typer.Option(help=text, show_default=False, rich_help_panel=_INSTEAD)
+
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe, or a .yaml file.")],
+    recipe: Annotated[str, typer.Argument(help="A recipe that ships, or a .yaml file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The run's folder.")],
-    data: Annotated[
-        str | None, typer.Option(help="Data set instead of the recipe's.", show_default=False)
-    ] = None,
+    data: Annotated[str | None, _change("Data set.")] = None,
     start: Annotated[
         str | None,
-        typer.Option(
-            help="ComDefend: weights to start from instead of the recipe's; against attacks, the "
-            "purifier to start from, without the epochs in which a new one learns to rebuild.",
-            show_default=False,
+        _change(
+            "Weights to start from; against attacks, the purifier to start from instead of a new "
+            "one."
         ),
     ] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="Steps instead of the recipe's.", show_default=False)
-    ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(
-            help="Against attacks: passes over the images instead of the recipe's, those in which "
-            "a new purifier learns to rebuild included.",
-            show_default=False,
-        ),
-    ] = None,
-    batch: Annotated[
-        int | None, typer.Option(help="Images a step instead of the recipe's.", show_default=False)
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed instead of the recipe's.", show_default=False)
+    steps: Annotated[int | None, _change("Training steps.")] = None,
+    epochs: Annotated[int | None, _change("Passes over the training images.")] = None,
+    batch: Annotated[int | None, _change("Images per step.")] = None,
+    seed: Annotated[int | None, _change("Seed of everything random.")] = None,
+    purified: Annotated[
+        str | None, _change("Train a classifier on images purified by these weights.")
     ] = None,
     classifier: Annotated[
         str | None,
-        typer.Option(
-            help="What attacks go through, behind the purifier, instead of the recipe's; with "
-            "--trained purifier any that `comdefend evaluate` takes.",
-            show_default=False,
+        _change(
+            "The classifier behind the purifier; with --trained purifier, any that `comdefend "
+            "evaluate` takes."
         ),
     ] = None,
     trained: Annotated[
-        str | None,
-        typer.Option(
-            help="Against attacks: both, purifier or classifier, instead of the recipe's.",
-            show_default=False,
-        ),
+        str | None, _change("Against attacks: train both, purifier or classifier.")
+    ] = None,
+    attack_steps: Annotated[int | None, _change("Steps of the attacks in training.")] = None,
+    attack_eps: Annotated[
+        float | None, _change("Bound of the attacks in training, in units of 1/255.")
     ] = None,
     precision: Annotated[
-        str, typer.Option(help="auto, 32 or bf16; auto takes bf16 where the hardware has it.")
+        Precision, typer.Option(help="auto computes in bfloat16 if the hardware has units for it.")
     ] = "auto",
     devices: Annotated[
-        int, typer.Option(help="ComDefend: processes that train together.", min=1)
+        int, typer.Option(help="Processes that train a purifier together.", min=1)
     ] = 1,
 ) -> None:
-    """Train a purifier; see the help text above."""
+    """Train by a recipe; see the help text above."""
     from comdefend.common.extras import require_extra
-    from comdefend.training.recipe import DefenseRecipe, PurifierRecipe, load_recipe
+    from comdefend.training.recipe import DefenseRecipe, load_recipe
 
-    chosen = load_recipe(
-        recipe, data=data, start=start, steps=steps, epochs=epochs, batch=batch, seed=seed,
-        classifier=classifier, trained=trained,
-    )  # fmt: skip
+    changes = {
+        "data": data, "start": start, "steps": steps, "epochs": epochs, "batch": batch,
+        "seed": seed, "purifier": purified, "classifier": classifier, "trained": trained,
+        "attack_steps": attack_steps, "attack_eps": attack_eps,
+    }  # fmt: skip
+    chosen = load_recipe(recipe, **changes)
     require_extra("train")
-    from comdefend.training.start import train as run
+    from comdefend.training.run import train as run
 
     weights = run(chosen, output, precision, devices)
-    if weights is not None:
-        print(weights.with_suffix(".md").read_text())
-        if isinstance(chosen, PurifierRecipe):
-            print(f"comdefend purify IN OUT --weights {weights}")
-        elif isinstance(chosen, DefenseRecipe):
-            behind = chosen.classifier if chosen.trained == "purifier" else weights
-            shield = f" --defense {weights.parent}/purifier.safetensors" if chosen.purifies else ""
-            print(f"comdefend evaluate {behind} --data DATA{shield}")
-        else:
-            print(f"comdefend evaluate CLASSIFIER --data DATA --defense {weights}")
+    if weights is None:
+        return
+    print(weights.with_suffix(".md").read_text(encoding="utf-8"))
+    if chosen.kind == "purifier":
+        print(f"comdefend purify IN OUT --weights {weights}")
+    elif chosen.kind == "classifier":
+        print(f"comdefend evaluate {weights} --data DATA")
+    elif isinstance(chosen, DefenseRecipe):
+        behind = chosen.classifier if chosen.trained == "purifier" else weights
+        shield = f" --defense {weights.parent}/purifier.safetensors" if chosen.purifies else ""
+        print(f"comdefend evaluate {behind} --data DATA{shield}")
+    else:
+        print(f"comdefend evaluate CLASSIFIER --data DATA --defense {weights}")

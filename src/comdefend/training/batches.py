@@ -1,8 +1,8 @@
 """Batches, crops and augmentation that depend on seed and step alone.
 
-A step's batch is a function of (seed, step), not of what a random generator has drawn before: a
-resumed run sees what an uninterrupted one would have seen, and processes that train together cut
-one batch into their shares.
+The batch of a step is a function of (seed, step), not of what a generator has drawn before. So a
+resumed run sees the same batches as an uninterrupted one, and processes that train together divide
+one batch among them.
 """
 
 import hashlib
@@ -11,38 +11,48 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
 from comdefend.data.image_files import read_named
+from comdefend.data.image_set import ImageSet
+from comdefend.training.kinds import PurifyingRecipe, Recipe
 
 Crop = tuple[int, int, float, float]
-"""Step, index of the image, and where the crop lies: 0 is left or top, 1 is right or bottom."""
+"""Step, index of the image, x and y: from 0 for left or top to 1 for right or bottom."""
 
 
 def step_generator(seed: int, purpose: str, step: int) -> torch.Generator:
-    """Return the generator of random numbers for one purpose in one step of one run.
+    """Return a generator of random numbers for one purpose in one step of one run.
 
-    Seeds are hashed, since torch's generator on the CPU looks at their lower 32 bits alone.
+    Seeds are hashed, since torch's generator on the CPU ignores all but their lower 32 bits.
     """
     digest = hashlib.sha256(f"{seed} {purpose} {step}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:4]))
 
 
+def process_share() -> tuple[int, int]:
+    """Return the rank of this process and the number of processes that train together."""
+    if not torch.distributed.is_initialized():
+        return 0, 1
+    return torch.distributed.get_rank(), torch.distributed.get_world_size()
+
+
 class StepSampler(Sampler[list[Crop]]):
-    """Draws each step's images and crop positions.
+    """Draws the images and crop positions of each step.
 
     Args:
         count: Number of images to draw from.
-        batch: Crops in a step, over all processes together.
-        steps: Steps in an epoch.
+        batch: Crops per step, over all processes together.
+        steps: Steps per epoch.
         seed: Seed of the run.
-        next_step: Tells the number of the run's next step when an epoch begins. Lightning's own
-            way to tell a sampler of epochs reaches no batch samplers, and on resumption comes
-            after worker processes have drawn their first batches.
-        share: Tells this process's rank and the number of processes, which must divide ``batch``.
+        next_step: Returns the number of the next step, at the start of an epoch. Lightning tells
+            batch samplers nothing about epochs, and other samplers too late when a run is resumed.
+        share: Returns the rank of this process and the number of processes, which must divide
+            ``batch``.
     """
 
     def __init__(
@@ -52,7 +62,7 @@ class StepSampler(Sampler[list[Crop]]):
         steps: int,
         seed: int,
         next_step: Callable[[], int],
-        share: Callable[[], tuple[int, int]] = lambda: (0, 1),
+        share: Callable[[], tuple[int, int]] = process_share,
     ) -> None:
         self.count, self.batch, self.steps, self.seed = count, batch, steps, seed
         self.next_step, self.share = next_step, share
@@ -76,7 +86,7 @@ class TensorCrops(Dataset[Tensor]):
 
     Args:
         images: (N, C, H, W) uint8.
-        size: Side of the square crops, cut down to the images' sides.
+        size: Side of the square crops; images that are smaller are not cropped.
     """
 
     def __init__(self, images: Tensor, size: int) -> None:
@@ -96,10 +106,10 @@ class TensorCrops(Dataset[Tensor]):
 
 
 class FileCrops(Dataset[Tensor]):
-    """Crops of image files, read when drawn.
+    """Crops of image files, each read when it is drawn.
 
-    Images smaller than the crop are enlarged to it. A file that cannot be read raises: training on
-    a different set than the record says would be worse than stopping.
+    Images smaller than the crop are enlarged. A file that cannot be read raises: training on other
+    images than the record says would be worse than stopping.
 
     Args:
         paths: The image files.
@@ -126,10 +136,26 @@ class FileCrops(Dataset[Tensor]):
         return torch.from_numpy(array.reshape(self.size, self.size, -1)).permute(2, 0, 1)
 
 
-def crop_loader(
-    images: Tensor | list[Path], size: int, channels: int, sampler: StepSampler
+def step_loader(
+    images: Tensor | list[Path],
+    size: int,
+    channels: int,
+    recipe: PurifyingRecipe,
+    next_step: Callable[[], int],
 ) -> DataLoader[Tensor]:
-    """Return a loader of (B, C, size, size) uint8 crops; files are read by worker processes."""
+    """Return a loader of the crops of an epoch; files are read by worker processes.
+
+    Args:
+        images: (N, C, H, W) uint8, or image files.
+        size: Side of the square crops.
+        channels: 3 (RGB) or 1 (grey).
+        recipe: Batch, steps per epoch and seed.
+        next_step: Returns the number of the next step, at the start of an epoch.
+
+    Returns:
+        A loader of (B, C, size, size) uint8.
+    """
+    sampler = StepSampler(len(images), recipe.batch, recipe.epoch_steps, recipe.seed, next_step)
     if isinstance(images, Tensor):
         return DataLoader(TensorCrops(images, size), batch_sampler=sampler)
     return DataLoader(
@@ -140,16 +166,30 @@ def crop_loader(
     )
 
 
+def epoch_loader(
+    images: ImageSet, recipe: Recipe, epoch: Callable[[], int]
+) -> DataLoader[tuple[Tensor, ...]]:
+    """Return a loader of all images with their labels, in a new order every epoch.
+
+    Args:
+        images: The training images.
+        recipe: Batch and seed.
+        epoch: Returns the number of the epoch, at its start.
+    """
+    sampler = EpochSampler(len(images), recipe.batch, recipe.seed, epoch)
+    return DataLoader(TensorDataset(images.images, images.labels), batch_sampler=sampler)
+
+
 class EpochSampler(Sampler[list[int]]):
-    """Every image once an epoch, in an order that depends on seed and epoch alone.
+    """Draws every image once per epoch, in an order that depends on seed and epoch alone.
 
     Images that do not fill a last batch are left out of the epoch.
 
     Args:
         count: Number of images.
-        batch: Images in a batch.
+        batch: Images per batch.
         seed: Seed of the run.
-        epoch: Tells the number of the epoch that begins.
+        epoch: Returns the number of the epoch, at its start.
     """
 
     def __init__(self, count: int, batch: int, seed: int, epoch: Callable[[], int]) -> None:
@@ -169,13 +209,13 @@ class EpochSampler(Sampler[list[int]]):
 def augment(
     images: Tensor, generator: torch.Generator, translate: int, flip: bool, cutout: int = 0
 ) -> Tensor:
-    """Shift, mirror and blank images, each in its own way.
+    """Shift, mirror and blank images, each at random.
 
     Args:
         images: (B, C, H, W) float.
-        generator: Where random numbers come from.
-        translate: Pixels by which images are shifted at most.
-        flip: Mirror half of them.
+        generator: Source of random numbers.
+        translate: Largest shift, in pixels.
+        flip: Mirror each with probability 1/2.
         cutout: Side of the square that is blanked; 0 for none.
     """
     count, _, height, width = images.shape

@@ -1,269 +1,185 @@
-"""Training a purifier and the classifier behind it against an attacker who knows them both."""
+"""Training a purifier, the classifier behind it, or both, against attacks through both."""
 
-import copy
 from pathlib import Path
+from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from comdefend.attacks import hard_code, with_stand_in
 from comdefend.classifiers import check_classifier, open_classifier
-from comdefend.common.atomic import atomic_write
+from comdefend.data.image_set import ImageSet
 from comdefend.data.sources import load_image_set
 from comdefend.defenses.defended import DefendedClassifier
 from comdefend.errors import InputError
 from comdefend.nn.classifier import SmallClassifier
-from comdefend.nn.loss import purifier_loss
 from comdefend.nn.purifier import ComDefend
-from comdefend.training.batches import EpochSampler, augment, step_generator
-from comdefend.training.card import defense_card, defense_record, measured_images, run_facts
-from comdefend.training.descent import Descent
-from comdefend.training.objective import perturbed
-from comdefend.training.purifier import initialize
-from comdefend.training.recipe import DefenseRecipe
-from comdefend.training.run import Precision, fit, lightning_precision, open_run
-from comdefend.weights.zoo import load, load_classifier, save_weights
-
-# Steps of the attack that decides which epoch's weights are kept: more than training takes, since
-# training on single steps may learn to withstand nothing but single steps.
-VALIDATION_STEPS = 10
-
-
-class DefenseTraining(Descent):
-    """Classifies purified attacked images, and rebuilds the clean image from the attacked one.
-
-    Attacks go through the whole pipeline with the hard threshold (Madry et al. 2018; one step from
-    a random start: Wong et al. 2020), the stand-ins for its gradient taking turns: against one
-    alone a pair learns to mislead that one, and withstands nothing else. Only then the purifier
-    sees the attacked images, with the noise of training or without: an attack puts certain bits
-    on the other side of the threshold, and noise throws the same bits back. Weights are averaged
-    over steps, and the average that withstands the longer attack through every stand-in on
-    held-out images best is kept: training against single steps can break down from one epoch to
-    the next.
-
-    Args:
-        recipe: Attack, loss and schedule.
-        purifier: To start from; None trains the classifier alone.
-        classifier: To start from, or to leave as it is.
-        steps: Steps in all.
-    """
-
-    network: DefendedClassifier
-    best: DefendedClassifier
-    best_accuracy: Tensor
-
-    def __init__(
-        self,
-        recipe: DefenseRecipe,
-        purifier: ComDefend | None,
-        classifier: nn.Module,
-        steps: int,
-    ) -> None:
-        network = DefendedClassifier(purifier or nn.Identity().eval(), classifier)
-        network = network.to(memory_format=torch.channels_last)
-        super().__init__(network, steps, recipe.learning_rate, recipe.bias_rate)
-        self.recipe = recipe
-        network.purifier.requires_grad_(recipe.trained != "classifier")
-        network.classifier.requires_grad_(recipe.trained != "purifier")
-        average = get_ema_multi_avg_fn(recipe.averaging)
-        self.average = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
-        self.best = copy.deepcopy(network)
-        self.register_buffer("best_accuracy", torch.tensor(-1.0))
-        self.withstood: list[Tensor] = []
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Do one step on (B, C, H, W) uint8 images and their (B,) labels."""
-        pixels, labels = batch
-        recipe, network = self.recipe, self.network
-        generator = step_generator(recipe.seed, "augmentation", self.step)
-        clean = augment(pixels.float() / 255, generator, recipe.translate, recipe.flip)
-        clean = clean.contiguous(memory_format=torch.channels_last)
-        if self.current_epoch < recipe.clean_epochs:
-            network.purifier.train()
-            _, rebuilding = self._purified(clean, clean, generator, None)
-            self.log("loss_rebuilding", rebuilding)
-            self.descend(rebuilding)
-            self.average.update_parameters(network)
-            return
-        network.eval()
-        turn = recipe.stand_ins[self.step % len(recipe.stand_ins)]
-        attack = (recipe.attack_eps, recipe.attack_steps, generator)
-        attacked = perturbed(_attackable(network, turn), clean, labels, *attack)
-        # What is not trained stays as it is in use, its batch statistics and its threshold too.
-        network.purifier.train(recipe.trained != "classifier")
-        network.classifier.train(recipe.trained != "purifier")
-
-        stand_in = None if recipe.noisy else turn
-        purified, rebuilding = self._purified(attacked, clean, generator, stand_in)
-        answers = network.classifier(purified)
-        classification = F.cross_entropy(answers, labels)
-        self.descend(classification + recipe.rebuilding * rebuilding)
-        self.average.update_parameters(network)
-
-        accuracy = (answers.argmax(1) == labels).float().mean()
-        self.log("loss_classification", classification)
-        self.log("loss_rebuilding", rebuilding)
-        self.log("attacked_accuracy", accuracy, prog_bar=True)
-
-    def _purified(
-        self, images: Tensor, clean: Tensor, generator: torch.Generator, stand_in: str | None
-    ) -> tuple[Tensor, Tensor]:
-        """Return purified images, and how far from the clean ones they are: `purifier_loss`.
-
-        Through the hard code with the gradient of a stand-in; where that is None, through the
-        noisy one.
-        """
-        purifier = self.network.purifier
-        if not isinstance(purifier, ComDefend):
-            return images, torch.zeros(())
-        logits = purifier.logits(images)
-        if stand_in is None:
-            noise = torch.randn(logits.shape, generator=generator).to(logits)
-            code = purifier.binarize(logits, noise)
-        else:
-            code = hard_code(logits, stand_in, purifier.config.phi)
-        purified = purifier.decode(code, size=(clean.shape[-2], clean.shape[-1]))
-        parts = purifier_loss(clean, purified.float(), code.float(), self.recipe.code_weight)
-        # Of a pixel, not of an image: its size must not weigh.
-        return purified, parts.total / clean[0, 0].numel()
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Attack the averaged weights on training images that were held out."""
-        images, labels = batch
-        defended = self.average.module.eval()
-        assert isinstance(defended, DefendedClassifier)
-        generator = step_generator(self.recipe.seed, "validation", batch_idx)
-        # Lightning validates in inference mode, in which nothing can be attacked.
-        with torch.inference_mode(False):
-            images, labels = images.clone().float() / 255, labels.clone()
-        right = defended(images).argmax(1) == labels
-        withstood = right.clone()
-        purifies = isinstance(defended.purifier, ComDefend)
-        for name in self.recipe.stand_ins if purifies else ("identity",):
-            with torch.inference_mode(False), torch.enable_grad():
-                target = _attackable(defended, name)
-                attack = (self.recipe.attack_eps, VALIDATION_STEPS, generator)
-                found = perturbed(target, images, labels, *attack)
-            withstood &= defended(found).argmax(1) == labels
-        self.withstood.append(withstood)
-        self.log("validation_accuracy", right.float().mean(), prog_bar=True)
-
-    def on_validation_epoch_end(self) -> None:
-        """Keep the averaged weights if they are the best so far."""
-        accuracy = torch.cat(self.withstood).float().mean()
-        self.withstood.clear()
-        self.log("validation_robust_accuracy", accuracy, prog_bar=True)
-        if accuracy > self.best_accuracy:
-            self.best.load_state_dict(self.average.module.state_dict())
-            self.best_accuracy.copy_(accuracy)
+from comdefend.training.adversarial import AdversarialTraining
+from comdefend.training.batches import epoch_loader
+from comdefend.training.card import counted, table_card
+from comdefend.training.initial import new_classifier, new_purifier
+from comdefend.training.kinds import DefenseRecipe
+from comdefend.training.measure import measure_accuracy, measure_fidelity
+from comdefend.training.prepared import (
+    Finished,
+    Network,
+    Prepared,
+    check_enough,
+    count_parameters,
+    measured_images,
+    rounded_to_16_bits,
+)
+from comdefend.weights.zoo import load, load_classifier, load_record
 
 
-def train_defense(recipe: DefenseRecipe, output: Path, precision: Precision = "auto") -> Path:
-    """Train purifier, classifier or both, and write what was trained, each file with its card.
-
-    A run that was stopped, however, goes on from its last checkpoint when called again with the
-    same recipe and output, and ends with the weights that an uninterrupted run would have had.
-
-    Args:
-        recipe: What to train, from which weights.
-        output: The run's folder; logs and checkpoints go there too.
-        precision: ``auto``, ``32`` or ``bf16``.
-
-    Returns:
-        ``classifier.safetensors``, with floats stored in 16 bits, and beside it
-        ``purifier.safetensors`` where there is one; the latter alone where the classifier is left
-        as it is.
-
-    Raises:
-        InputError: The folder holds a run of another recipe, the data is too small, or purifier,
-            classifier and data do not fit together.
-        DataMissingError: The data or the weights are not there.
-    """
-    lightning_precision(precision)
-    purifier, classifier = _purifier(recipe), _classifier(recipe)
-    if purifier is not None:
-        channels = purifier.config.channels
-    else:
-        assert isinstance(classifier, SmallClassifier)
-        channels = classifier.config.channels
+def prepare(recipe: DefenseRecipe, output: Path) -> Prepared:
+    """Load data and networks; see `comdefend.training.run.train`."""
+    purifier, opened = _purifier(recipe), _classifier(recipe)
+    channels = _channels(recipe, purifier, opened)
     data = load_image_set(recipe.data, "train", channels)
-    if len(data) < recipe.validation + recipe.batch:
-        raise InputError(
-            f"{recipe.data}: {len(data)} images are too few for {recipe.validation} to validate "
-            f"on and batches of {recipe.batch}"
-        )
-    classes = check_classifier(classifier, data.images[:2].float() / 255, data.labels[:2])
-    if data.class_count > classes:
-        raise InputError(
-            f"{recipe.classifier} has {classes} classes, {recipe.data} {data.class_count}"
-        )
-    # Only now: a start that fails must not leave a folder that refuses the corrected one.
-    open_run(output, recipe)
+    check_enough(len(data), recipe, recipe.batch)
     held_out, training = data.hold_out(recipe.validation, recipe.seed)
+    classifier = _fitting(recipe, opened, training)
     steps = len(training) // recipe.batch * recipe.epochs
-    module = DefenseTraining(recipe, purifier, classifier, steps)
-    sampler = EpochSampler(
-        len(training), recipe.batch, recipe.seed, epoch=lambda: module.current_epoch
+    module = AdversarialTraining(recipe, purifier, classifier, steps)
+    validation = TensorDataset(held_out.images, held_out.labels)
+    return Prepared(
+        module=module,
+        train=epoch_loader(training, recipe, lambda: module.current_epoch),
+        validation=DataLoader(validation, batch_size=min(100, recipe.batch)),
+        epochs=recipe.epochs,
+        images=training.images,
+        finish=lambda: _finished(module, *measured_images(recipe.data, channels, held_out)),
     )
-    trainer = fit(
-        module,
-        DataLoader(TensorDataset(training.images, training.labels), batch_sampler=sampler),
-        DataLoader(
-            TensorDataset(held_out.images, held_out.labels), batch_size=min(100, recipe.batch)
-        ),
-        output,
-        recipe.epochs,
-        [],
-        precision,
-    )
-    test, split = measured_images(recipe.data, channels, held_out)
-    # The networks in hand take the place of the module's own, which are those of the last step.
-    if purifier is not None:
-        purifier.load_state_dict(module.best.purifier.state_dict())
-        purifier.eval()
-    weights = output / "purifier.safetensors"
-    written = classifier if recipe.trained != "purifier" else None
-    if written is not None:
-        assert isinstance(written, SmallClassifier)
-        weights = output / "classifier.safetensors"
-        written.load_state_dict(module.best.classifier.state_dict())
-        # The record tells of what is stored, which for classifiers is rounded to 16 bits.
-        save_weights(weights, written, {}, half=True)
-        classifier = written = load_classifier(weights)
-    record = defense_record(
-        purifier, classifier, module.best_accuracy.item(), recipe, test, split,
-        run_facts(training.images, trainer),
-    )  # fmt: skip
-    if purifier is not None:
-        save_weights(output / "purifier.safetensors", purifier, record)
-        atomic_write(output / "purifier.md", defense_card(record).encode())
-    if written is not None:
-        save_weights(weights, written, record, half=True)
-        atomic_write(weights.with_suffix(".md"), defense_card(record).encode())
-    return weights
 
 
-def _attackable(network: DefendedClassifier, stand_in: str) -> DefendedClassifier:
-    """Return the same with another gradient of the threshold, where there is one."""
-    if not isinstance(network.purifier, ComDefend):
-        return network
-    return DefendedClassifier(with_stand_in(network.purifier, stand_in), network.classifier)
+def _purifier(recipe: DefenseRecipe) -> ComDefend | None:
+    if recipe.network is not None:
+        return new_purifier(recipe.network, recipe.seed)
+    return None if recipe.purifier == "none" else load(recipe.purifier)
 
 
-def _classifier(recipe: DefenseRecipe) -> nn.Module:
-    # Whatever is left as it is need not be ours.
+def _classifier(recipe: DefenseRecipe) -> nn.Module | None:
+    """Return the classifier to start from, or None for a new one."""
+    if not isinstance(recipe.classifier, str):
+        return None
+    # A classifier that is not trained may be any.
     opened = open_classifier if recipe.trained == "purifier" else load_classifier
     return opened(recipe.classifier)
 
 
-def _purifier(recipe: DefenseRecipe) -> ComDefend | None:
-    if recipe.network is None:
-        return None if recipe.purifier == "none" else load(recipe.purifier)
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed)
-        purifier = ComDefend(recipe.network)
-        initialize(purifier)
-    return purifier
+def _channels(
+    recipe: DefenseRecipe, purifier: ComDefend | None, classifier: nn.Module | None
+) -> int:
+    known = [] if purifier is None else [purifier.config.channels]
+    if not isinstance(recipe.classifier, str):
+        known.append(recipe.classifier.channels)
+    elif isinstance(classifier, SmallClassifier):
+        known.append(classifier.config.channels)
+    if len(set(known)) > 1:
+        raise InputError(f"the purifier takes {known[0]} channels, the classifier {known[1]}")
+    return known[0]
+
+
+def _fitting(recipe: DefenseRecipe, classifier: nn.Module | None, training: ImageSet) -> nn.Module:
+    """Return the classifier, a new one if there is none yet, checked against the data."""
+    if classifier is None:
+        assert not isinstance(recipe.classifier, str)
+        return new_classifier(recipe.classifier, training, recipe.seed)
+    images, labels = training.images[:2].float() / 255, training.labels[:2]
+    classes = check_classifier(classifier, images, labels)
+    if training.class_count > classes:
+        raise InputError(
+            f"classifier: {recipe.classifier} has {classes} classes, {recipe.data} has "
+            f"{training.class_count}"
+        )
+    return classifier
+
+
+def _finished(module: AdversarialTraining, images: ImageSet, split: str) -> Finished:
+    recipe, best = module.recipe, module.best.eval()
+    networks: dict[str, Network] = {}
+    # A classifier that is not trained is not written.
+    classifier = module.network.classifier
+    if recipe.trained != "purifier":
+        assert isinstance(best.classifier, SmallClassifier)
+        classifier = networks["classifier"] = rounded_to_16_bits(best.classifier)
+    purifier = best.purifier if isinstance(best.purifier, ComDefend) else None
+    if purifier is not None:
+        networks["purifier"] = purifier
+    defended = DefendedClassifier(best.purifier, classifier).eval()
+    fidelity = None if purifier is None else measure_fidelity(purifier, images.images).to_dict()
+    measured = {
+        "start": _start_records(recipe, classifier),
+        "bpp": purifier and purifier.config.bpp,
+        "parameters": count_parameters(defended),
+        "measured_on": split,
+        "images": len(images),
+        "accuracy": measure_accuracy(defended, images),
+        "fidelity": fidelity,
+        "held_out_robust_accuracy": module.best_accuracy.item(),
+    }
+    return Finished(networks, measured)
+
+
+def _start_records(recipe: DefenseRecipe, classifier: nn.Module) -> dict[str, Any]:
+    """Return the records of our weights that the training started from."""
+    records = {}
+    if recipe.purifier != "none":
+        records["purifier"] = load_record(recipe.purifier)
+    if isinstance(recipe.classifier, str) and isinstance(classifier, SmallClassifier):
+        records["classifier"] = load_record(recipe.classifier)
+    return records
+
+
+_TITLES = {
+    "both": "Purifier and classifier",
+    "purifier": "Purifier trained against attacks",
+    "classifier": "Classifier trained against attacks",
+}
+
+
+def card(record: dict[str, Any]) -> str:
+    """Return the model card of a record, in Markdown."""
+    recipe, fidelity = record["recipe"], record["fidelity"]
+    kept = recipe["trained"] == "purifier"
+    rows = {
+        "data": f"`{recipe['data']}`, training split",
+        "trained": {"both": "purifier and classifier"}.get(recipe["trained"], recipe["trained"]),
+        "started from": f"{_purifier_start(recipe)}, {_classifier_start(recipe)}"
+        + (", which stays as it is" if kept else ""),
+        "training": f"{counted(recipe['epochs'], 'epoch')}{_clean_epochs(recipe)}, batches of "
+        f"{recipe['batch']}, seed {recipe['seed']}",
+        "against": f"attacks{' through the whole pipeline' if fidelity else ''}, "
+        f"{counted(recipe['attack_steps'], 'step')} from a random start, within "
+        f"{recipe['attack_eps']:g}/255",
+        "parameters": f"{record['parameters']:,}" + (", with the classifier" if kept else ""),
+        "measured on": f"{record['images']:,} clean images ({record['measured_on']})",
+        f"accuracy{' of the pair' if fidelity else ''}": f"{record['accuracy']:.2%}",
+    }
+    if fidelity:
+        # Older records have no entry for what could not be chosen yet.
+        stand_ins = ", ".join(recipe.get("stand_ins", ["identity"]))
+        rows["against"] += f"; stand-ins for the threshold's gradient: {stand_ins}"
+        if not recipe.get("noisy", True):
+            rows["code of attacked images"] = "hard, without noise"
+        rows["bits per pixel"] = f"{record['bpp']:g}"
+        rows["PSNR"] = f"{fidelity['psnr']:.2f} dB (mean over images)"
+    robust = "accuracy on held-out training images under the attack that chose the epoch"
+    rows[robust] = f"{record['held_out_robust_accuracy']:.2%}"
+    return table_card(_TITLES[recipe["trained"]], rows, record)
+
+
+def _clean_epochs(recipe: dict[str, Any]) -> str:
+    epochs = recipe.get("clean_epochs")
+    return f" ({epochs} of them to rebuild clean images)" if epochs else ""
+
+
+def _purifier_start(recipe: dict[str, Any]) -> str:
+    if recipe.get("network"):
+        return "a new purifier"
+    return "no purifier" if recipe["purifier"] == "none" else f"`{recipe['purifier']}`"
+
+
+def _classifier_start(recipe: dict[str, Any]) -> str:
+    name = recipe["classifier"]
+    return f"`{name}`" if isinstance(name, str) else "a new classifier"

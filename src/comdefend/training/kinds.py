@@ -2,7 +2,7 @@
 
 import msgspec
 
-from comdefend.attacks import check_stand_ins
+from comdefend.attacks import check_eps, check_stand_ins
 from comdefend.common.schema import check_not_negative, check_positive
 from comdefend.errors import InputError
 from comdefend.nn.classifier import ClassifierConfig
@@ -123,7 +123,7 @@ class ClassifierRecipe(_Recipe, frozen=True, kw_only=True, tag="classifier"):
             by those of the training images.
         epochs: Passes over the training images.
         start: Weights to start from, a shipped name or a ``.safetensors`` file of the same layers,
-            which keep their mean and standard deviation; None starts from random weights.
+            which keep their mean and standard deviation; None starts at random.
         label_smoothing: Share of the target spread over all classes.
         translate: Largest shift of training images, in pixels.
         cutout: Side of the square that is blanked in training images; 0 for none.
@@ -297,6 +297,5 @@ PurifyingRecipe = PurifierRecipe | DenoiserRecipe | PixelCNNRecipe
 
 
 def _check_attack(recipe: DenoiserRecipe | DefenseRecipe) -> None:
-    check_positive(recipe, "attack_eps", "attack_steps")
-    if recipe.attack_eps > 255:
-        raise InputError(f"attack_eps must be at most 255: {recipe.attack_eps}")
+    check_positive(recipe, "attack_steps")
+    check_eps(recipe.attack_eps, "attack_eps")

@@ -1,4 +1,4 @@
-"""How faithful a purifier is, and how accurate a classifier."""
+"""Measuring the fidelity of a purifier and the accuracy of a classifier."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,20 +11,20 @@ from torchmetrics.functional.image import (
 )
 
 from comdefend.data.image_set import ImageSet
-from comdefend.nn.batches import batches
+from comdefend.nn.batches import batches, device_of
 from comdefend.nn.metrics import decibels, peak_signal_noise_ratio, round_to_8_bits
 from comdefend.nn.pixelcnn import PixelCNN
 from comdefend.nn.purifier import ComDefend
 
-# Five scales of an 11x11 window need images of more than (11 - 1) * 2^4 pixels.
+# Five scales with a window of 11x11 need sides of more than (11 - 1) * 2^4 pixels.
 MS_SSIM_MINIMUM = 161
-# |z| up to which the histogram counts exactly; everything beyond falls into its last bin.
+# Lower edges of the bins of |z|; the last bin is open.
 HISTOGRAM_EDGES = (0, 1, 2, 5, 10, 20, 30, 40, 60, 80, 120, 160, 240)
 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How faithfully a purifier rebuilds images; outputs are rounded to 8 bits first.
+    """Fidelity of a purifier whose outputs are rounded to 8 bits.
 
     Attributes:
         images: Number of images measured.
@@ -54,7 +54,7 @@ class Fidelity:
 @torch.inference_mode()
 def measure_fidelity(purifier: ComDefend, images: Tensor, batch: int = 25) -> Fidelity:
     """Measure a purifier in evaluation mode on (N, C, H, W) uint8 images of one size."""
-    device = next(purifier.parameters()).device
+    device = device_of(purifier)
     edges = torch.tensor(HISTOGRAM_EDGES, dtype=torch.float32, device=device)
     counts = torch.zeros(len(edges), device=device, dtype=torch.float64)
     psnr = squared = similarity = multiscale = ones = 0.0
@@ -94,7 +94,7 @@ def measure_fidelity(purifier: ComDefend, images: Tensor, batch: int = 25) -> Fi
 
 @torch.inference_mode()
 def measure_accuracy(classifier: nn.Module, images: ImageSet, batch: int = 250) -> float:
-    """Return the share of images that a classifier of [0, 1] images gets right."""
+    """Return the share of images that a classifier, of images in [0, 1], gets right."""
     hits = 0
     for part in batches(len(images), batch):
         logits = classifier(images.images[part].float() / 255)
@@ -104,8 +104,8 @@ def measure_accuracy(classifier: nn.Module, images: ImageSet, batch: int = 250) 
 
 @torch.inference_mode()
 def measure_bits(model: PixelCNN, images: Tensor, batch: int = 50) -> float:
-    """Return the mean bits a dimension of (N, C, H, W) uint8 images."""
-    device = next(model.parameters()).device
+    """Return the mean bits per dimension of (N, C, H, W) uint8 images."""
+    device = device_of(model)
     total = 0.0
     for part in batches(len(images), batch):
         bits = model.bits_per_dimension(images[part].to(device).float() / 255)
@@ -117,8 +117,15 @@ def measure_bits(model: PixelCNN, images: Tensor, batch: int = 50) -> float:
 def measure_same_bits(
     purifier: ComDefend, other: ComDefend, images: Tensor, batch: int = 25
 ) -> float:
-    """Return the share of bits, 0 to 1, in which two codes of (N, C, H, W) uint8 images agree."""
-    device = next(purifier.parameters()).device
+    """Return the share of bits, from 0 to 1, in which two purifiers' codes of images agree.
+
+    Args:
+        purifier: In evaluation mode.
+        other: Another one.
+        images: (N, C, H, W) uint8.
+        batch: Images per batch.
+    """
+    device = device_of(purifier)
     same = 0.0
     for part in batches(len(images), batch):
         clean = images[part].to(device).float() / 255

@@ -8,21 +8,24 @@ from torch import Tensor
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised: every update of a layer changes all directions alike.
+    """Momentum with orthogonalised updates, so that a step moves all directions of a layer alike.
 
     Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks". A purifier is
-    eighteen convolutions without a shortcut or a normalisation; plain gradients shrink or grow
-    from layer to layer. Orthogonalised updates keep the layers in step with each other.
+    eighteen convolutions without shortcuts or normalisation, in which gradients shrink or grow from
+    layer to layer. Orthogonalised updates keep the layers in step with each other.
 
-    torch's own ``torch.optim.Muon`` takes matrices only and computes in bfloat16, which processors
-    without bfloat16 units emulate slowly; this one takes filters of any shape, as matrices of
-    (outputs, everything else), in their own precision.
+    Filters are matrices of (outputs, everything else) here, and computed in their own precision.
+    ``torch.optim.Muon`` takes matrices only (torch 2.15). ``timm.optim.Muon`` (1.0.31) learns
+    equally well: over three seeds each of a purifier and a classifier the two loss curves differ by
+    less than the seeds do. But it always computes in bfloat16, which processors without bfloat16
+    units emulate: with AVX2 a step of the optimiser takes 1.9 s instead of 0.09 s for `rgb-12bpp`,
+    and 3.3 s instead of 0.14 s for `cifar10-small`.
 
     Args:
         params: Weights of at least two dimensions, or groups of them.
         lr: Learning rate: the spectral norm of an update.
         momentum: Decay of the gradient's moving average (Nesterov).
-        weight_decay: Share of a weight that is taken off, times the learning rate, in every step.
+        weight_decay: Share of a weight that a step subtracts, before the factor ``lr``.
     """
 
     def __init__(
@@ -58,8 +61,8 @@ class Muon(torch.optim.Optimizer):
 def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
     """Return roughly the nearest matrix with orthonormal rows or columns.
 
-    Newton-Schulz iteration with Jordan's quintic, which brings singular values near 1 (between
-    about 0.7 and 1.2) in five steps.
+    Newton-Schulz iteration with Jordan's quintic, which brings singular values to between about 0.7
+    and 1.2 in five steps.
 
     Args:
         matrix: (rows, columns).

@@ -1,4 +1,4 @@
-"""A picture of how well a purifier rebuilds, after every epoch."""
+"""A picture of a purifier's reconstructions after every epoch."""
 
 from pathlib import Path
 
@@ -7,6 +7,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
+
+from comdefend.nn.purifier import ComDefend
 
 
 class ReconstructionPanel(Callback):
@@ -22,12 +24,12 @@ class ReconstructionPanel(Callback):
 
     @torch.inference_mode()
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the panel of this epoch; the module is in evaluation mode."""
+        """Write the panel; Lightning has set the module to evaluation mode."""
         if not trainer.is_global_zero:
             return
         clean = (self.images.float() / 255).to(pl_module.device)
-        purifier = pl_module.purifier
-        assert callable(purifier)
+        purifier = pl_module.network
+        assert isinstance(purifier, ComDefend)
         grid = make_grid(torch.cat([clean, purifier(clean)]), nrow=len(clean), padding=2)
         self.folder.mkdir(parents=True, exist_ok=True)
         grid = grid.repeat_interleave(3, 1).repeat_interleave(3, 2)

@@ -1,43 +1,47 @@
-"""Training a model of images, for PixelDefend: on clean images only."""
+"""Training a generative model of images for PixelDefend, on clean images only."""
 
 from pathlib import Path
+from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from comdefend.common.atomic import atomic_write
 from comdefend.data.sources import load_image_set
-from comdefend.errors import InputError
 from comdefend.nn.pixelcnn import PixelCNN
-from comdefend.training.batches import StepSampler, crop_loader
-from comdefend.training.card import measured_images, pixelcnn_card, pixelcnn_record, run_facts
-from comdefend.training.descent import Descent
-from comdefend.training.recipe import PixelCNNRecipe
-from comdefend.training.run import Precision, fit, lightning_precision, open_run
-from comdefend.weights.zoo import save_weights
+from comdefend.training.batches import step_loader
+from comdefend.training.card import table_card
+from comdefend.training.descent import Descent, Figures
+from comdefend.training.initial import seeded
+from comdefend.training.kinds import PixelCNNRecipe
+from comdefend.training.measure import measure_bits
+from comdefend.training.prepared import (
+    Finished,
+    Prepared,
+    check_enough,
+    count_parameters,
+    measured_images,
+)
 
 
 class PixelCNNTraining(Descent):
-    """Minimises the bits a dimension that images cost (Salimans et al. 2017).
+    """Minimises the bits per dimension of images (Salimans et al. 2017).
 
     Args:
         recipe: Network and schedule.
     """
 
     network: PixelCNN
+    shown: ClassVar = ("bits",)
 
     def __init__(self, recipe: PixelCNNRecipe) -> None:
-        with torch.random.fork_rng():
-            torch.manual_seed(recipe.seed)
+        with seeded(recipe.seed):
             network = PixelCNN(recipe.network)
-        super().__init__(network, recipe.steps, recipe.learning_rate, recipe.bias_rate)
+        super().__init__(recipe, network, recipe.steps)
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> None:
-        """Do one step on (B, C, H, W) uint8 images."""
-        loss = self.network.bits_per_dimension(batch.float() / 255).mean()
-        self.descend(loss)
-        self.log("bits", loss, prog_bar=True)
+    def loss(self, batch: Tensor) -> tuple[Tensor, Figures]:
+        """Return the loss of (B, C, H, W) uint8 images."""
+        bits = self.network.bits_per_dimension(batch.float() / 255).mean()
+        return bits, {"bits": bits}
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         """Measure on (B, C, H, W) uint8 images that were held out."""
@@ -45,53 +49,51 @@ class PixelCNNTraining(Descent):
         self.log("validation_bits", bits, prog_bar=True, batch_size=len(batch))
 
 
-def train_pixelcnn(recipe: PixelCNNRecipe, output: Path, precision: Precision = "auto") -> Path:
-    """Train a model of images and write ``pixelcnn.safetensors`` and ``pixelcnn.md`` (its card).
-
-    A run that was stopped, however, goes on from its last checkpoint when called again with the
-    same recipe and output, and ends with the weights that an uninterrupted run would have had.
-
-    Args:
-        recipe: What to train, on which data.
-        output: The run's folder; logs and checkpoints go there too.
-        precision: ``auto``, ``32`` or ``bf16``.
-
-    Returns:
-        The weight file.
-
-    Raises:
-        InputError: The folder holds a run of another recipe, or the data is too small.
-        DataMissingError: The data is not there.
-    """
-    lightning_precision(precision)
+def prepare(recipe: PixelCNNRecipe, output: Path) -> Prepared:
+    """Load the data and build the network; see `comdefend.training.run.train`."""
     channels = recipe.network.channels
     data = load_image_set(recipe.data, "train", channels)
-    if len(data) <= recipe.validation:
-        raise InputError(
-            f"{recipe.data}: {len(data)} images do not leave any to train on beside "
-            f"{recipe.validation} for validation"
-        )
-    # Only now: a start that fails must not leave a folder that refuses the corrected one.
-    open_run(output, recipe)
-    held_out, rest = data.hold_out(recipe.validation, recipe.seed)
-    training = rest.images
+    check_enough(len(data), recipe)
+    held_out, training = data.hold_out(recipe.validation, recipe.seed)
     module = PixelCNNTraining(recipe)
-    sampler = StepSampler(
-        len(training), recipe.batch, recipe.epoch_steps, recipe.seed, lambda: module.step
+
+    def finish() -> Finished:
+        model = module.network.eval()
+        images, split = measured_images(recipe.data, channels, held_out)
+        measured = {
+            "parameters": count_parameters(model),
+            "reach": model.config.reach,
+            "measured_on": split,
+            "images": len(images),
+            "bits": measure_bits(model, images.images),
+        }
+        return Finished({"pixelcnn": model}, measured)
+
+    # Whole images: the model would learn the border of a crop as that of an image.
+    whole = max(training.images.shape[-2:])
+    return Prepared(
+        module=module,
+        train=step_loader(training.images, whole, channels, recipe, lambda: module.step),
+        validation=DataLoader(held_out.images, batch_size=32),  # type: ignore[arg-type]
+        epochs=recipe.epochs,
+        images=training.images,
+        finish=finish,
     )
-    trainer = fit(
-        module,
-        # Whole images: a border in the midst of one would be learnt as if it were its own.
-        crop_loader(training, max(training.shape[-2:]), channels, sampler),
-        DataLoader(held_out.images, batch_size=32),  # type: ignore[arg-type]
-        output,
-        recipe.epochs,
-        [],
-        precision,
-    )
-    test, split = measured_images(recipe.data, channels, held_out)
-    model, weights = module.network.eval(), output / "pixelcnn.safetensors"
-    record = pixelcnn_record(model, recipe, test.images, split, run_facts(training, trainer))
-    save_weights(weights, model, record)
-    atomic_write(output / "pixelcnn.md", pixelcnn_card(record).encode())
-    return weights
+
+
+def card(record: dict[str, Any]) -> str:
+    """Return the model card of a record, in Markdown."""
+    recipe, (up, left) = record["recipe"], record["reach"]
+    network = recipe["network"]
+    rows = {
+        "data": f"`{recipe['data']}`, training split",
+        "architecture": f"PixelCNN, {network['layers']} blocks of width {network['width']}, "
+        f"{network['mixtures']} mixtures",
+        "receptive field": f"{up} rows up, {left} pixels to the left",
+        "parameters": f"{record['parameters']:,}",
+        "training": f"{recipe['steps']:,} steps of {recipe['batch']} images, seed {recipe['seed']}",
+        "PixelDefend changes values by": f"up to {network['eps']}/255",
+        "measured on": f"{record['images']:,} images ({record['measured_on']})",
+        "bits per dimension": f"{record['bits']:.3f}",
+    }
+    return table_card("Generative model of images", rows, record)

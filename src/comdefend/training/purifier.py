@@ -1,126 +1,129 @@
 """Training a purifier: encoder and decoder together, on clean images only."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import torch
-from lightning.pytorch import LightningModule
-from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
+from msgspec.structs import replace
+from torch import Tensor
 from torch.utils.data import DataLoader
 
-from comdefend.common.atomic import atomic_write
 from comdefend.common.processor import native_bf16
-from comdefend.data.sources import load_training_images
+from comdefend.data.sources import has_test_split, load_image_set, load_training_images
 from comdefend.errors import InputError
 from comdefend.nn.binarize import drawn_maps, threshold
-from comdefend.nn.loss import purifier_loss, taught_loss
-from comdefend.nn.metrics import peak_signal_noise_ratio, round_to_8_bits
+from comdefend.nn.loss import PurifierLoss, purifier_loss, taught_loss
+from comdefend.nn.metrics import peak_signal_noise_ratio, pooled_psnr, round_to_8_bits
 from comdefend.nn.purifier import ComDefend
-from comdefend.training.batches import FileCrops, StepSampler, crop_loader, step_generator
-from comdefend.training.card import purifier_card, purifier_record, run_facts
-from comdefend.training.optimizer import Muon
+from comdefend.training.batches import FileCrops, process_share, step_generator, step_loader
+from comdefend.training.card import table_card
+from comdefend.training.descent import Descent, Figures
+from comdefend.training.initial import logit_layer, new_purifier
+from comdefend.training.kinds import PurifierRecipe
+from comdefend.training.measure import measure_fidelity, measure_same_bits
 from comdefend.training.panel import ReconstructionPanel
-from comdefend.training.recipe import PurifierRecipe
-from comdefend.training.run import Precision, fit, lightning_precision, open_run
-from comdefend.weights.zoo import load, save_weights
+from comdefend.training.prepared import Finished, Prepared, check_enough, count_parameters
+from comdefend.weights.zoo import load, load_record
 
-# Gain of the orthogonal initialisation; above 1 because an ELU halves the negative part.
-INITIAL_GAIN = 1.2
-# The logits have to rise above noise of standard deviation phi; starting them at that scale saves
-# the steps that would go into growing them. They are half as wide as the noise then.
-LOGIT_GAIN = 0.5
+_PANEL_IMAGES = 12
 
 
-class PurifierTraining(LightningModule):
+class PurifierTraining(Descent):
     """Minimises `purifier_loss` with noise before the binarisation (Jia et al. 2019, Section 3).
 
-    Filters are trained by Muon, biases by Adam, both with the same schedule: a linear warm-up,
-    a plateau and a linear decay to zero. With a teacher it minimises `taught_loss` instead.
+    With a teacher it minimises `taught_loss` instead.
 
     Args:
-        recipe: Network, loss, optimiser and schedule.
+        recipe: Network, loss, optimisers and schedule.
+
+    Raises:
+        InputError: The start or the teacher does not fit the network.
+        DataMissingError: Their weights do not exist.
     """
 
+    network: ComDefend
+    recipe: PurifierRecipe
+    shown: ClassVar = ("training_psnr", "same_bits")
+
     def __init__(self, recipe: PurifierRecipe) -> None:
-        super().__init__()
-        self.recipe = recipe
-        # Muon and Adam step one after the other in a step of training.
-        self.automatic_optimization = False
-        with torch.random.fork_rng():
-            torch.manual_seed(recipe.seed)
-            self.purifier = ComDefend(recipe.network)
-            if recipe.start is None:
-                initialize(self.purifier)
-            else:
-                _start_from(self.purifier, recipe.start)
+        super().__init__(
+            recipe,
+            new_purifier(recipe.network, recipe.seed) if recipe.start is None else _started(recipe),
+            recipe.steps,
+            weight_decay=recipe.weight_decay,
+            decay=0.7,
+        )
         self.teacher = None if recipe.teacher is None else _teacher(recipe)
 
-    @property
-    def step(self) -> int:
-        """Number of the next step; Lightning counts those of both optimisers."""
-        return self.global_step // 2
-
-    def training_step(self, batch: Tensor, batch_idx: int) -> None:
-        """Do one step on (B, C, h, w) uint8 crops."""
-        images = batch.float() / 255
-        images = images.contiguous(memory_format=torch.channels_last)
-        size = (images.shape[-2], images.shape[-1])
-        logits = self.purifier.logits(images)
-        code = self.purifier.binarize(logits, self._noise(logits)) * self._kept(logits)
+    def loss(self, batch: Tensor) -> tuple[Tensor, Figures]:
+        """Return the loss of (B, C, h, w) uint8 crops, and figures to log."""
+        images = (batch.float() / 255).contiguous(memory_format=torch.channels_last)
+        logits = self.network.logits(images)
+        code = self.network.binarize(logits, self._noise(logits))
+        if self.recipe.network.rates:
+            code = code * self._kept_maps(logits)
         if self.teacher is None:
-            purified = self.purifier.decode(code, size)
+            purified = self.network.decode(code, size=(images.shape[-2], images.shape[-1]))
             loss = purifier_loss(
                 images, purified.float(), code.float(), self.recipe.code_weight,
                 balanced=bool(self.recipe.network.rates),
             )  # fmt: skip
+            taught: Figures = {}
         else:
-            # Bits that bfloat16 turns over are those of which the teacher is not sure anyway.
-            low = torch.autocast(images.device.type, torch.bfloat16, native_bf16(images.device))
-            with torch.no_grad(), low:
-                taught = self.teacher.logits(images)
-            right = threshold(taught)
-            purified, from_right = self.purifier.decode(torch.cat([code, right]), size).chunk(2)
-            both = purified.float(), from_right.float()
-            scale, weight = self.recipe.network.phi, self.recipe.teaching
-            loss = taught_loss(images, both, logits.float(), taught.float(), scale, weight)
-            self.log("same_bits", (threshold(logits) == right).float().mean(), prog_bar=True)
+            purified, loss, taught = self._taught(images, logits, code)
+        return loss.total, {
+            "loss_reconstruction": loss.reconstruction,
+            "loss_code": loss.code,
+            "training_psnr": pooled_psnr(purified.detach(), images),
+            "ones": code.mean(),
+            "abs_z": logits.abs().mean(),
+            "lr": self.recipe.learning_rate * self.schedule(self.step),
+            **taught,
+        }
 
-        optimizers, schedulers = self._optimizers()
-        for optimizer in optimizers:
-            optimizer.zero_grad()
-        self.manual_backward(loss.total)
-        for optimizer in optimizers:
-            optimizer.step()
-        for scheduler in schedulers:
-            scheduler.step()
+    def _taught(
+        self, images: Tensor, logits: Tensor, code: Tensor
+    ) -> tuple[Tensor, PurifierLoss, Figures]:
+        """Rebuild images from the network's own code and from the teacher's."""
+        assert self.teacher is not None
+        # bfloat16 flips only bits that the teacher is not sure about.
+        low = torch.autocast(images.device.type, torch.bfloat16, native_bf16(images.device))
+        with torch.no_grad(), low:
+            taught = self.teacher.logits(images)
+        right = threshold(taught)
+        size = (images.shape[-2], images.shape[-1])
+        purified, from_right = self.network.decode(torch.cat([code, right]), size).chunk(2)
+        loss = taught_loss(
+            images, (purified.float(), from_right.float()), logits.float(), taught.float(),
+            self.recipe.network.phi, self.recipe.teaching,
+        )  # fmt: skip
+        return purified, loss, {"same_bits": (threshold(logits) == right).float().mean()}
 
-        with torch.no_grad():
-            psnr = -10 * torch.log10((purified - images).square().mean())
-            self.log_dict(
-                {
-                    "loss": loss.total,
-                    "loss_reconstruction": loss.reconstruction,
-                    "loss_code": loss.code,
-                    "training_psnr": psnr,
-                    "ones": code.mean(),
-                    "abs_z": logits.abs().mean(),
-                    "lr": schedulers[0].get_last_lr()[0],
-                },
-            )
-            self.log("psnr", psnr, prog_bar=True, logger=False)
+    def _noise(self, logits: Tensor) -> Tensor:
+        rank, world = process_share()
+        generator = step_generator(self.recipe.seed, "noise", self.step)
+        whole = torch.randn(len(logits) * world, *logits.shape[1:], generator=generator)
+        return whole.chunk(world)[rank].to(logits)
+
+    def _kept_maps(self, logits: Tensor) -> Tensor:
+        """Draw a rate for each image and return the maps that it keeps, (B, K, 1, 1)."""
+        rank, world = process_share()
+        generator = step_generator(self.recipe.seed, "rates", self.step)
+        whole = drawn_maps(self.recipe.network, len(logits) * world, generator)
+        return whole.chunk(world)[rank].to(logits)
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        """Measure the PSNR in use, with the hard threshold, on (B, C, h, w) uint8 images."""
+        """Measure the PSNR with the hard code, on (B, C, h, w) uint8 images."""
         images = batch.float() / 255
-        *lower, whole = self.purifier.config.bpps
+        *lower, whole = self.network.config.bpps
         for bpp in (*lower, whole):
-            purified = round_to_8_bits(self.purifier.at(bpp)(images).float())
+            purified = round_to_8_bits(self.network.at(bpp)(images).float())
             psnr = peak_signal_noise_ratio(purified, images)
             name = "validation_psnr" if bpp == whole else f"validation_psnr_{bpp:g}bpp"
             self.log(name, psnr, prog_bar=bpp == whole, batch_size=len(batch))
 
+<<<<<<< HEAD
     def configure_optimizers(self) -> Any:
         """Return Muon for filters and Adam for biases, with their schedules."""
         recipe = self.recipe
@@ -187,18 +190,37 @@ def _start_from(purifier: ComDefend, weights: str) -> None:
     # The noise holds no weights, and may be another than the start was trained with.
     if msgspec.structs.replace(given.config, phi=purifier.config.phi) != purifier.config:
         raise InputError(f"start: {weights} has other layers than the recipe's network")
+=======
+    def filter_groups(self) -> list[dict[str, Any]]:
+        """Return the filters to train; the one that makes the logits has its own learning rate."""
+        logit_filter = logit_layer(self.network).weight
+        filters = [p for p in self.network.parameters() if p.ndim == 4 and p is not logit_filter]
+        rate = self.recipe.learning_rate * self.recipe.logit_rate
+        return [{"params": filters}, {"params": [logit_filter], "lr": rate}]
+
+
+def _started(recipe: PurifierRecipe) -> ComDefend:
+    assert recipe.start is not None
+    given = load(recipe.start)
+    # The noise has no weights, so the network may have another than the start.
+    if replace(given.config, phi=recipe.network.phi) != recipe.network:
+        raise InputError(f"start: {recipe.start} has other layers than the recipe's network")
+    purifier = ComDefend(recipe.network)
+>>>>>>> 9345415 (Training: one run for every kind of recipe, one module a kind; train-classifier is another name for train; one PGD)
     purifier.load_state_dict(given.state_dict())
+    return purifier
 
 
 def _teacher(recipe: PurifierRecipe) -> ComDefend:
     assert recipe.teacher is not None
     teacher = load(recipe.teacher).requires_grad_(False)
-    own, config = recipe.network, teacher.config
-    layouts = [(c.channels, c.code_maps, c.downscale) for c in (own, config)]
-    if layouts[0] != layouts[1]:
+    own, given = recipe.network, teacher.config
+    if (own.channels, own.code_maps, own.downscale) != (
+        given.channels, given.code_maps, given.downscale,
+    ):  # fmt: skip
         raise InputError(
-            f"teacher: {recipe.teacher} has {config.code_maps} maps at downscale "
-            f"{config.downscale} of images with {config.channels} channels, the recipe's network "
+            f"teacher: {recipe.teacher} has {given.code_maps} maps at downscale "
+            f"{given.downscale} of images with {given.channels} channels, the recipe's network "
             f"has {own.code_maps} at {own.downscale} of {own.channels}"
         )
     if recipe.crop % own.multiple:
@@ -206,77 +228,105 @@ def _teacher(recipe: PurifierRecipe) -> ComDefend:
     return teacher.to(memory_format=torch.channels_last)
 
 
-def train_purifier(
-    recipe: PurifierRecipe,
-    output: Path,
-    precision: Precision = "auto",
-    devices: int = 1,
-) -> Path | None:
-    """Train a purifier and write ``purifier.safetensors`` and ``purifier.md`` (its model card).
-
-    A run that was stopped, however, goes on from its last checkpoint when called again with the
-    same recipe and output, and ends with the weights that an uninterrupted run would have had.
-
-    Args:
-        recipe: What to train, on which data.
-        output: The run's folder; logs, checkpoints and panels go there too.
-        precision: ``auto``, ``32`` or ``bf16``.
-        devices: Processes that train together.
-
-    Returns:
-        The weight file; None in processes that leave writing to the first.
-
-    Raises:
-        InputError: The folder holds a run of another recipe, or the data is too small.
-        DataMissingError: The data is not there.
-    """
-    lightning_precision(precision)
+def prepare(recipe: PurifierRecipe, output: Path) -> Prepared:
+    """Load the data and build the network; see `comdefend.training.run.train`."""
     channels = recipe.network.channels
     images = load_training_images(recipe.data, channels)
-    if len(images) <= recipe.validation:
-        raise InputError(
-            f"{recipe.data}: {len(images)} images do not leave any to train on beside "
-            f"{recipe.validation} for validation"
-        )
-    if recipe.batch % devices:
-        raise InputError(f"batch ({recipe.batch}) must be a multiple of devices ({devices})")
+    check_enough(len(images), recipe)
+    held_out, training = _split(images, recipe)
+    module = PurifierTraining(recipe)
+
+    def finish() -> Finished:
+        measured, split = held_out, "held out of training"
+        if has_test_split(recipe.data):
+            measured, split = load_image_set(recipe.data, "test", channels).images, "test"
+        return _finished(module, measured, split)
+
+    return Prepared(
+        module=module,
+        train=step_loader(training, recipe.crop, channels, recipe, lambda: module.step),
+        validation=DataLoader(held_out, batch_size=64),  # type: ignore[arg-type]
+        epochs=recipe.epochs,
+        images=training,
+        finish=finish,
+        callbacks=(ReconstructionPanel(held_out[:_PANEL_IMAGES], output),),
+    )
+
+
+def _split(
+    images: Tensor | list[Path], recipe: PurifierRecipe
+) -> tuple[Tensor, Tensor | list[Path]]:
+    """Return images to validate on, in memory, and those to train on.
+
+    Of image files, the centres are held out.
+    """
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(recipe.seed))
     held_out, kept = order[: recipe.validation], order[recipe.validation :]
     if isinstance(images, Tensor):
-        training: Tensor | list[Path] = images[kept]
-        validation = images[held_out]
-    else:
-        training = [images[i] for i in kept]
-        files = FileCrops([images[i] for i in held_out], 4 * recipe.crop, channels)
-        validation = torch.stack([files[0, i, 0.5, 0.5] for i in range(len(files))])
+        return images[held_out], images[kept]
+    files = [images[i] for i in held_out]
+    centres = FileCrops(files, 4 * recipe.crop, recipe.network.channels)
+    crops = [centres[0, i, 0.5, 0.5] for i in range(len(files))]
+    return torch.stack(crops), [images[i] for i in kept]
 
-    module = PurifierTraining(recipe)
-    # Only now: a start that fails must not leave a folder that refuses the corrected one.
-    open_run(output, recipe)
-    sampler = StepSampler(
-        count=len(training),
-        batch=recipe.batch,
-        steps=recipe.epoch_steps,
-        seed=recipe.seed,
-        next_step=lambda: module.step,
-        share=lambda: (module.trainer.global_rank, module.trainer.world_size),
-    )
-    trainer = fit(
-        module,
-        crop_loader(training, recipe.crop, channels, sampler),
-        DataLoader(validation, batch_size=64),  # type: ignore[arg-type]
-        output,
-        recipe.epochs,
-        [ReconstructionPanel(validation[:12], output)],
-        precision,
-        devices,
-    )
-    if not trainer.is_global_zero:
-        return None
-    weights = output / "purifier.safetensors"
-    record = purifier_record(
-        module.purifier.eval(), module.teacher, recipe, validation, run_facts(training, trainer)
-    )
-    save_weights(weights, module.purifier, record)
-    atomic_write(output / "purifier.md", purifier_card(record).encode())
-    return weights
+
+def _finished(module: PurifierTraining, images: Tensor, split: str) -> Finished:
+    recipe, purifier, teacher = module.recipe, module.network.eval(), module.teacher
+    measured = {
+        "start": None if recipe.start is None else load_record(recipe.start),
+        "same_bits": None if teacher is None else measure_same_bits(purifier, teacher, images),
+        "bpp": recipe.network.bpp,
+        "parameters": count_parameters(purifier),
+        "measured_on": split,
+        "fidelity": measure_fidelity(purifier, images).to_dict(),
+        "fidelity_at": {
+            f"{bpp:g}": measure_fidelity(purifier.at(bpp), images).to_dict()
+            for bpp in purifier.config.bpps[:-1]
+        },
+    }
+    return Finished({"purifier": purifier}, measured)
+
+
+def card(record: dict[str, Any]) -> str:
+    """Return the model card of a record, in Markdown."""
+    recipe, fidelity = record["recipe"], record["fidelity"]
+    network, crop, ms_ssim = recipe["network"], recipe["crop"], fidelity["ms_ssim"]
+    rows = {
+        "data": f"`{recipe['data']}`, training split",
+        "bits per pixel": f"{record['bpp']:g} ({network['code_maps']} maps, "
+        f"downscale {network['downscale']})",
+        "parameters": f"{record['parameters']:,}",
+        "training": f"{recipe['steps']:,} steps of {recipe['batch']} crops of {crop}x{crop}, "
+        f"seed {recipe['seed']}",
+        "started from": _start_named(record),
+        "noise phi, lambda": f"{network['phi']:g}, {recipe['code_weight']:g}",
+        "measured on": f"{fidelity['images']:,} images ({record['measured_on']})",
+        "PSNR": f"{fidelity['psnr']:.2f} dB (mean over images), "
+        f"{fidelity['pooled_psnr']:.2f} dB (of the mean squared error)",
+    }
+    # Older records have no entry for what did not exist yet.
+    for bpp, lower in record.get("fidelity_at", {}).items():
+        rows[f"PSNR at {bpp} bits per pixel"] = f"{lower['psnr']:.2f} dB"
+    if teacher := recipe.get("teacher"):
+        rows[f"bits equal to those of `{teacher}`"] = f"{record['same_bits']:.2%}"
+    rows["SSIM"] = f"{fidelity['ssim']:.4f}"
+    rows["MS-SSIM"] = "not defined for such small images" if ms_ssim is None else f"{ms_ssim:.4f}"
+    rows["ones in the code"] = f"{fidelity['ones']:.1%}"
+    return table_card("Purifier", rows, record) + _logits_table(fidelity)
+
+
+def _start_named(record: dict[str, Any]) -> str:
+    if (start := record.get("start")) is None:
+        return "orthogonal filters"
+    recipe = start["recipe"]
+    return f"`{record['recipe']['start']}`: {recipe['steps']:,} steps on `{recipe['data']}`"
+
+
+def _logits_table(fidelity: dict[str, Any]) -> str:
+    lines = ["", "Distance of the logits from the threshold:", "", "| \\|z\\| | share |"]
+    lines.append("| --- | --- |")
+    edges = fidelity["z_edges"]
+    for low, high, share in zip(edges, [*edges[1:], None], fidelity["z_shares"], strict=True):
+        bound = f"{low} to {high}" if high is not None else f"{low} and more"
+        lines.append(f"| {bound} | {share:.2%} |")
+    return "\n".join(lines) + "\n"

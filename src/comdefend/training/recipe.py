@@ -4,7 +4,6 @@ import json
 import typing
 from collections.abc import Mapping
 from functools import cache
-from importlib import resources
 from typing import Any, TypeVar, overload
 
 import msgspec
@@ -20,6 +19,7 @@ from comdefend.training.kinds import (
     PurifyingRecipe,
     Recipe,
 )
+from comdefend.training.shipped import recipe_texts
 
 __all__ = [
     "ClassifierRecipe",
@@ -35,7 +35,6 @@ __all__ = [
     "recipes",
 ]
 
-_SHIPPED = resources.files("comdefend.training") / "recipes"
 _KINDS = {str(kind.__struct_config__.tag): kind for kind in typing.get_args(Recipe)}
 
 _Recipe = TypeVar("_Recipe", bound=Recipe)
@@ -44,11 +43,7 @@ _Recipe = TypeVar("_Recipe", bound=Recipe)
 @cache
 def recipes() -> dict[str, Recipe]:
     """Return the shipped recipes by name."""
-    files = {f.name.removesuffix(".yaml"): f for f in _SHIPPED.iterdir() if ".yaml" in f.name}
-    return {
-        name: _read(file.read_text(encoding="utf-8"), file.name)
-        for name, file in sorted(files.items())
-    }
+    return {name: _read(text, f"{name}.yaml") for name, text in recipe_texts().items()}
 
 
 @overload

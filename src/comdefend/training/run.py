@@ -1,169 +1,130 @@
-"""Training runs: folders that hold logs, checkpoints, pictures, and in the end the weights."""
+"""Training by a recipe of any kind: from the recipe to a weight file with its record and card."""
 
-import io
+import hashlib
 import json
-import logging
-import sys
-import warnings
+import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.callbacks.progress import RichProgressBar, TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
-from torch.utils.data import DataLoader
+from lightning.pytorch import Trainer
+from torch import Tensor
 
+import comdefend
 from comdefend.common.atomic import atomic_write
-from comdefend.common.processor import native_bf16
-from comdefend.errors import ImageError, InputError, OutputError
+from comdefend.errors import InputError, OutputError
+from comdefend.nn.classifier import SmallClassifier
+from comdefend.training import Precision, classifier, defense, denoiser, pixelcnn, purifier
+from comdefend.training.fit import fit
+from comdefend.training.prepared import Prepared
 from comdefend.training.recipe import Recipe, recipe_to_dict
+from comdefend.weights.zoo import save_weights
+
+_PREPARE: dict[str, Callable[[Any, Path], Prepared]] = {
+    "purifier": purifier.prepare,
+    "classifier": classifier.prepare,
+    "denoiser": denoiser.prepare,
+    "pixelcnn": pixelcnn.prepare,
+    "defense": defense.prepare,
+}
+_CARDS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "purifier": purifier.card,
+    "classifier": classifier.card,
+    "denoiser": denoiser.card,
+    "pixelcnn": pixelcnn.card,
+    "defense": defense.card,
+}
 
 
-class _WithoutVersion:
-    """A progress bar that does not show the logger's version, which says nothing here."""
+def train(
+    recipe: Recipe, output: Path, precision: Precision = "auto", devices: int = 1
+) -> Path | None:
+    """Train by a recipe, or go on with a training that was stopped.
 
-    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        metrics: dict[str, Any] = super().get_metrics(trainer, pl_module)  # type: ignore[misc]
-        metrics.pop("v_num", None)
-        return metrics
-
-
-class _RichBar(_WithoutVersion, RichProgressBar):
-    pass
-
-
-class _PlainBar(_WithoutVersion, TQDMProgressBar):
-    pass
-
-
-class _AtomicCheckpoints(TorchCheckpointIO):
-    """Checkpoints that a process killed while it writes one cannot leave in halves."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
-    ) -> None:
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        atomic_write(Path(path), buffer.getvalue())
-
-
-def _hush() -> None:
-    """Keep Lightning's advertisements, and warnings that users cannot act on, off the screen."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for message in (
-        ".*treespec.*",
-        ".*smaller than the logging interval.*",
-        ".*num_workers.*",
-        ".*in eval mode.*",
-    ):
-        warnings.filterwarnings("ignore", message=message)
-
-
-Precision = str
-"""``auto``, ``32`` or ``bf16``."""
-
-
-def fit(
-    module: LightningModule,
-    train: DataLoader[Any],
-    validation: DataLoader[Any],
-    output: Path,
-    epochs: int,
-    callbacks: list[Callback],
-    precision: Precision = "auto",
-    devices: int = 1,
-) -> Trainer:
-    """Train, going on from the folder's last checkpoint where there is one.
+    A run that was stopped in any way goes on from its last checkpoint when called again with the
+    same recipe and output, and ends with the weights of an uninterrupted run.
 
     Args:
-        module: What to train.
-        train: Batches of one epoch.
-        validation: Batches to validate on after every epoch.
-        output: The run's folder.
-        epochs: Epochs in all, those of earlier runs counted.
-        callbacks: Beside the progress bar and the checkpoints.
-        precision: ``auto`` takes bf16 where the processor or GPU computes in it.
-        devices: Processes that train together (DDP).
+        recipe: Of any kind.
+        output: The run's folder. It receives logs, checkpoints, for purifiers a picture of
+            reconstructions per epoch, and at the end the weights, each file with a model card.
+        precision: Number format of the computation.
+        devices: Processes that train together; more than one only for a `PurifierRecipe`.
 
     Returns:
-        The trainer, when it has ended.
-    """
-    # One file, replaced as a whole after every epoch.
-    checkpoints = ModelCheckpoint(
-        output / "checkpoints", filename="last", enable_version_counter=False
-    )
-    bar = _RichBar() if sys.stderr.isatty() else _PlainBar(refresh_rate=50)
-    _hush()
-    trainer = Trainer(
-        max_epochs=epochs,
-        accelerator="auto",
-        devices=devices,
-        strategy="ddp" if devices > 1 else "auto",
-        # The samplers cut batches into shares themselves, so that the number of processes does
-        # not change what is learnt.
-        use_distributed_sampler=False,
-        precision=lightning_precision(precision),
-        logger=[
-            # A new file for every start: Lightning's logger would delete that of the last.
-            CSVLogger(output / "logs", name="csv"),
-            TensorBoardLogger(output, name="logs", version="tensorboard"),
-        ],
-        plugins=[_AtomicCheckpoints()],
-        callbacks=[checkpoints, bar, *callbacks],
-        log_every_n_steps=50,
-        num_sanity_val_steps=0,
-        enable_model_summary=False,
-        deterministic=True,
-        benchmark=False,
-    )
-    last = output / "checkpoints" / "last.ckpt"
-    resume = str(last) if last.is_file() else None
-    try:
-        trainer.fit(module, train, validation, ckpt_path=resume, weights_only=True)
-    except SystemExit as stopped:
-        # Lightning turns Ctrl-C into an exit; who called us decides what to say of it.
-        raise KeyboardInterrupt from stopped
-    except ImageError as error:
-        # One raised in a worker process comes with that process's traceback in its message.
-        reason = str(error).strip().splitlines()[-1]
-        raise ImageError(reason.removeprefix("comdefend.errors.ImageError: ")) from error
-    return trainer
-
-
-def open_run(output: Path, recipe: Recipe) -> None:
-    """Make a run's folder, or check that the one there belongs to the same recipe.
+        The weight file, ``output / recipe.weights_file``; None in processes other than the first,
+        which write nothing. Classifiers are stored in 16 bits, and measured as stored. A
+        `DefenseRecipe` with a purifier leaves ``purifier.safetensors`` as well.
 
     Raises:
-        InputError: The folder holds a run of another recipe.
-        OutputError: The folder cannot be written.
+        InputError: Bad arguments, the folder holds a run of another recipe, there is too little
+            data, or networks and data do not fit together.
+        DataMissingError: The data or weights to start from do not exist.
     """
-    file = output / "recipe.json"
-    text = json.dumps(recipe_to_dict(recipe), indent=2) + "\n"
-    if file.is_file():
-        if file.read_text() != text:
-            raise InputError(
-                f"{output}: holds a run of another recipe; take another --output or remove it"
-            )
-        return
+    _check(recipe, output, precision, devices)
+    # A start that fails must not leave a folder that then refuses the corrected recipe.
+    training = _PREPARE[recipe.kind](recipe, output)
+    _open(output, recipe)
+    trainer = fit(training, output, precision, devices)
+    if not trainer.is_global_zero:
+        return None
+    finished = training.finish()
+    record = {
+        "recipe": recipe_to_dict(recipe),
+        **finished.measured,
+        "run": _run_facts(training.images, trainer),
+        "versions": {"comdefend": comdefend.__version__, "torch": torch.__version__},
+    }
+    for name, network in finished.networks.items():
+        half = isinstance(network, SmallClassifier)
+        save_weights(output / f"{name}.safetensors", network, record, half)
+        atomic_write(output / f"{name}.md", model_card(record).encode())
+    return output / recipe.weights_file
+
+
+def model_card(record: dict[str, Any]) -> str:
+    """Return the model card of a weight file's record, in Markdown."""
+    return _CARDS[record["recipe"]["kind"]](record)
+
+
+def _check(recipe: Recipe, output: Path, precision: str, devices: int) -> None:
+    """Check everything that can be checked before the data is loaded."""
+    if precision not in (choices := typing.get_args(Precision)):
+        raise InputError(f"precision must be one of {', '.join(choices)}, not '{precision}'")
+    if devices > 1 and recipe.kind != "purifier":
+        raise InputError(f"devices: a {recipe.kind} is trained by one process, not by {devices}")
+    if recipe.batch % devices:
+        raise InputError(f"batch ({recipe.batch}) must be a multiple of devices ({devices})")
     if output.exists() and not output.is_dir():
         raise OutputError(f"{output}: is a file, not a folder")
-    atomic_write(file, text.encode())
+    if (file := _recipe_file(output)).is_file():
+        try:
+            same = json.loads(file.read_text(encoding="utf-8")) == recipe_to_dict(recipe)
+        except ValueError:
+            same = False
+        if not same:
+            raise InputError(
+                f"{output}: holds a run of another recipe; choose another --output or remove it"
+            )
 
 
-def lightning_precision(precision: Precision) -> Any:
-    """Return Lightning's name of a precision.
+def _open(output: Path, recipe: Recipe) -> None:
+    if not (file := _recipe_file(output)).is_file():
+        atomic_write(file, (json.dumps(recipe_to_dict(recipe), indent=2) + "\n").encode())
 
-    Raises:
-        InputError: Not one of ``auto``, ``32`` and ``bf16``.
-    """
-    choices = {
-        "auto": "bf16-mixed" if native_bf16() else "32-true",
-        "32": "32-true",
-        "bf16": "bf16-mixed",
+
+def _recipe_file(output: Path) -> Path:
+    return output / "recipe.json"
+
+
+def _run_facts(images: Tensor | list[Path], trainer: Trainer) -> dict[str, Any]:
+    """Return what a record says about the run. Images that were read one by one have no hash."""
+    pixels = images.contiguous().numpy().data if isinstance(images, Tensor) else None
+    return {
+        "training_images": len(images),
+        "training_sha256": None if pixels is None else hashlib.sha256(pixels).hexdigest(),
+        "device": str(trainer.strategy.root_device),
+        "precision": trainer.precision,
+        "processes": trainer.world_size,
     }
-    if precision not in choices:
-        raise InputError(f"precision must be one of {', '.join(choices)}, not '{precision}'")
-    return choices[precision]

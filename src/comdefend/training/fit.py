@@ -1,0 +1,128 @@
+"""Lightning's trainer: logs, checkpoints, and going on from the last one."""
+
+import io
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks.progress import RichProgressBar, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from comdefend.common.atomic import atomic_write
+from comdefend.common.processor import native_bf16
+from comdefend.errors import ImageError
+from comdefend.training import Precision
+from comdefend.training.prepared import Prepared
+
+
+def fit(
+    training: Prepared, output: Path, precision: Precision = "auto", devices: int = 1
+) -> Trainer:
+    """Train, going on from the folder's last checkpoint if it has one.
+
+    Args:
+        training: What to train.
+        output: The run's folder; logs and checkpoints go there.
+        precision: Number format of the computation.
+        devices: Processes that train together (DDP).
+
+    Returns:
+        The trainer, after the last epoch.
+
+    Raises:
+        ImageError: An image file cannot be read.
+    """
+    # One file, replaced as a whole after every epoch.
+    checkpoints = ModelCheckpoint(
+        output / "checkpoints", filename="last", enable_version_counter=False
+    )
+    bar = _RichBar() if sys.stderr.isatty() else _PlainBar(refresh_rate=50)
+    _silence()
+    trainer = Trainer(
+        max_epochs=training.epochs,
+        accelerator="auto",
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        # The samplers divide the batches among the processes, so that the number of processes does
+        # not change what is learnt.
+        use_distributed_sampler=False,
+        precision=_lightning_precision(precision),
+        logger=[
+            # A new file for every start; Lightning's default would delete that of the last.
+            CSVLogger(output / "logs", name="csv"),
+            TensorBoardLogger(output, name="logs", version="tensorboard"),
+        ],
+        plugins=[_AtomicCheckpoints()],
+        callbacks=[checkpoints, bar, *training.callbacks],
+        log_every_n_steps=50,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        deterministic=True,
+        benchmark=False,
+    )
+    last = output / "checkpoints" / "last.ckpt"
+    resume = str(last) if last.is_file() else None
+    try:
+        trainer.fit(
+            training.module, training.train, training.validation, ckpt_path=resume,
+            weights_only=True,
+        )  # fmt: skip
+    except SystemExit as stopped:
+        # Lightning turns Ctrl-C into an exit. The command line has its own answer to it.
+        raise KeyboardInterrupt from stopped
+    except ImageError as error:
+        # An error in a worker process has that process's traceback in its message.
+        reason = str(error).strip().splitlines()[-1]
+        raise ImageError(reason.removeprefix("comdefend.errors.ImageError: ")) from error
+    return trainer
+
+
+def _lightning_precision(precision: Precision) -> Any:
+    low = native_bf16() if precision == "auto" else precision == "bfloat16"
+    return "bf16-mixed" if low else "32-true"
+
+
+class _WithoutVersion:
+    """A progress bar without the logger's version number."""
+
+    def get_metrics(self, *arguments: Any) -> dict[str, Any]:
+        metrics: dict[str, Any] = super().get_metrics(*arguments)  # type: ignore[misc]
+        metrics.pop("v_num", None)
+        return metrics
+
+
+class _RichBar(_WithoutVersion, RichProgressBar):
+    pass
+
+
+class _PlainBar(_WithoutVersion, TQDMProgressBar):
+    pass
+
+
+class _AtomicCheckpoints(TorchCheckpointIO):
+    """Writes checkpoints atomically: a process killed while it writes leaves the previous one."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        atomic_write(Path(path), buffer.getvalue())
+
+
+def _silence() -> None:
+    """Keep Lightning's tips, and warnings that users can do nothing about, off the screen."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (
+        ".*treespec.*",
+        ".*smaller than the logging interval.*",
+        ".*num_workers.*",
+        ".*in eval mode.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
