@@ -1,66 +1,32 @@
+import pytest
 import torch
-from torch.utils.data import DataLoader
+from msgspec.structs import replace
 
-from comdefend.nn.config import PurifierConfig
 from comdefend.training.batches import (
     EpochSampler,
     StepSampler,
     TensorCrops,
     augment,
+    epoch_loader,
     step_generator,
-)
-from comdefend.training.purifier import PurifierTraining
-from comdefend.training.recipe import PurifierRecipe
-from comdefend.training.run import fit
-
-RECIPE = PurifierRecipe(
-    data="fashion-mnist",
-    network=PurifierConfig(channels=1, encoder_widths=(4,), decoder_widths=(4,), code_maps=2),
-    steps=15,
-    epoch_steps=5,
-    batch=2,
+    step_loader,
 )
 
 
-class Spy(TensorCrops):
-    """Notes which crops training asked for."""
-
-    def __init__(self, images, size, seen):
-        super().__init__(images, size)
-        self.seen = seen
-
-    def __getitem__(self, crop):
-        self.seen.append(crop)
-        return super().__getitem__(crop)
+def steps(first, share=(0, 1)):
+    return list(StepSampler(9, 4, 3, seed=1, next_step=lambda: first, share=lambda: share))
 
 
-def crops_seen(epochs, folder):
-    seen = []
-    images = torch.randint(0, 256, (50, 1, 28, 28), dtype=torch.uint8)
-    module = PurifierTraining(RECIPE)
-    sampler = StepSampler(len(images), 2, 5, seed=0, next_step=lambda: module.step)
-    train = DataLoader(Spy(images, 16, seen), batch_sampler=sampler)
-    fit(module, train, DataLoader(images[:4], batch_size=4), folder, epochs, [], "32")
-    return seen
+def test_a_steps_batch_depends_on_its_number_alone():
+    assert [batch[0][0] for batch in steps(7)] == [7, 8, 9]
+    assert steps(7)[1:] == steps(8)[:2]
+    assert steps(7)[0] != steps(8)[0]
+    assert all(len(batch) == 4 for batch in steps(7))
 
 
-def test_every_epoch_goes_on_where_the_last_one_ended_and_so_does_a_resumed_run(tmp_path):
-    whole = crops_seen(3, tmp_path / "whole")
-    assert [step for step, *_ in whole[::2]] == list(range(15))
-    assert len({crop[1:] for crop in whole}) == 30
-    first = crops_seen(2, tmp_path / "parts")
-    second = crops_seen(3, tmp_path / "parts")
-    assert first + second == whole
-
-
-def test_processes_cut_a_batch_into_shares():
-    def batches(rank, world):
-        return list(StepSampler(9, 4, 3, seed=1, next_step=lambda: 7, share=lambda: (rank, world)))
-
-    whole = batches(0, 1)
-    shares = zip(batches(0, 2), batches(1, 2), strict=True)
-    assert [a + b for a, b in shares] == whole
-    assert all(len(batch) == 4 for batch in whole)
+def test_processes_divide_a_batch():
+    shares = zip(steps(7, (0, 2)), steps(7, (1, 2)), strict=True)
+    assert [a + b for a, b in shares] == steps(7)
 
 
 def test_crops_reach_every_corner():
@@ -71,7 +37,17 @@ def test_crops_reach_every_corner():
     assert TensorCrops(images, 16)[0, 0, 0.5, 0.5].shape == (1, 6, 6)
 
 
-def test_an_epoch_of_a_classifier_sees_every_image_once_in_a_new_order():
+def test_a_step_loader_gives_the_crops_of_an_epoch(recipes, images):
+    recipe = replace(recipes["purifier"], steps=6, epoch_steps=3)
+    epochs = [
+        torch.stack(list(step_loader(images.images, 8, 1, recipe, lambda first=first: first)))
+        for first in (0, 3)
+    ]
+    assert epochs[0].shape == (3, 4, 1, 8, 8)
+    assert not epochs[0].equal(epochs[1])
+
+
+def test_an_epoch_has_every_image_once_in_a_new_order():
     epoch = [0]
     sampler = EpochSampler(10, 3, seed=0, epoch=lambda: epoch[0])
     first = list(sampler)
@@ -81,6 +57,13 @@ def test_an_epoch_of_a_classifier_sees_every_image_once_in_a_new_order():
     assert list(sampler) != first
     epoch[0] = 0
     assert list(sampler) == first
+
+
+def test_an_epoch_loader_gives_images_with_their_labels(recipes, images):
+    (pixels, labels), *_ = epoch_loader(images, replace(recipes["classifier"], batch=8), lambda: 0)
+    for image, label in zip(pixels, labels, strict=True):
+        same = (images.images == image).flatten(1).all(1)
+        assert label in images.labels[same]
 
 
 def test_generators_of_steps_differ():
@@ -93,19 +76,31 @@ def test_generators_of_steps_differ():
     assert len({torch.rand(1, generator=g).item() for g in generators}) == 36
 
 
-def test_augmentation_shifts_mirrors_and_blanks():
-    images = torch.rand(64, 1, 12, 12)
+@pytest.fixture
+def views():
+    images = torch.rand(64, 1, 12, 12, generator=torch.Generator().manual_seed(1))
 
-    def views(translate=0, flip=False, cutout=0):
-        generator = torch.Generator().manual_seed(0)
-        return augment(images, generator, translate, flip, cutout)
+    def changed(translate=0, flip=False, cutout=0):
+        return images, augment(images, torch.Generator().manual_seed(0), translate, flip, cutout)
 
-    assert views().equal(images)
-    mirrored = (views(flip=True) == images.flip(-1)).flatten(1).all(1)
+    return changed
+
+
+def test_augmentation_mirrors_half_of_the_images(views):
+    images, same = views()
+    assert same.equal(images)
+    images, flipped = views(flip=True)
+    mirrored = (flipped == images.flip(-1)).flatten(1).all(1)
     assert 16 < mirrored.sum() < 48
-    assert (views(flip=True) == images).flatten(1).all(1).equal(~mirrored)
-    blanked = views(cutout=4) == 0.5
-    assert (blanked.flatten(1).sum(1) == 16).all()
-    shifted = views(translate=2)
+    assert (flipped == images).flatten(1).all(1).equal(~mirrored)
+
+
+def test_augmentation_blanks_a_square_and_shifts(views):
+    _, cut = views(cutout=4)
+    assert ((cut == 0.5).flatten(1).sum(1) == 16).all()
+    images, shifted = views(translate=2)
     assert shifted.shape == images.shape
-    assert not shifted.equal(images)
+    # The middle of a view is somewhere in its image, at most two pixels away.
+    for image, view in zip(images[:8], shifted[:8], strict=True):
+        places = image[0].unfold(0, 8, 1).unfold(1, 8, 1)
+        assert (places == view[0, 2:10, 2:10]).all(-1).all(-1).any()

@@ -4,14 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import comdefend
-from comdefend.data.sources import load_image_set
-from comdefend.nn.config import PurifierConfig
-from comdefend.nn.purifier import ComDefend
-from comdefend.training.classifier import train_classifier
-from comdefend.training.objective import complement_loss, perturbed
-from comdefend.training.recipe import ClassifierRecipe, load_recipe
-from comdefend.weights.zoo import save_weights
+from comdefend.training.objective import complement_loss, training_attack
 
 
 def test_complement_loss_by_hand():
@@ -37,56 +30,26 @@ def test_complement_loss_pushes_wrong_classes_together_and_leaves_the_right_one_
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_training_attacks_stay_in_their_ball_and_raise_the_loss(fashion, steps):
-    images, labels = fashion.images[::20], fashion.labels[::20]
-    model = fashion.classifier
+    images, labels, model = fashion.images[:16], fashion.labels[:16], fashion.classifier
 
     def attack(seed):
         generator = torch.Generator().manual_seed(seed)
-        return perturbed(model, images, labels, 8, steps, generator)
+        return training_attack(model, images, labels, 8, steps, generator)
 
-    found = attack(0)
-    assert (found - images).abs().max() <= 8 / 255 + 1e-6
-    assert 0 <= found.min() <= found.max() <= 1
-    assert torch.equal(found, attack(0))
-    assert not torch.equal(found, attack(1))
+    attacked = attack(0)
+    assert (attacked - images).abs().max() <= 8 / 255 + 1e-6
+    assert 0 <= attacked.min() <= attacked.max() <= 1
+    assert torch.equal(attacked, attack(0))
+    assert not torch.equal(attacked, attack(1))
     with torch.no_grad():
-        assert F.cross_entropy(model(found), labels) > 2 * F.cross_entropy(model(images), labels)
-    assert not model.training
+        clean, hard = (F.cross_entropy(model(part), labels) for part in (images, attacked))
+    # The shipped classifier is not robust: its loss grows many times over.
+    assert hard > 1.5 * clean
 
 
-def test_training_attacks_leave_batch_statistics_alone(fashion):
-    model = comdefend.load_classifier("fashion-mnist-small").train()
-    before = [buffer.clone() for buffer in model.buffers()]
-    labels = fashion.labels[:4]
-    perturbed(model, fashion.images[:4], labels, 8, 1, torch.Generator())
-    assert model.training
-    assert all(torch.equal(a, b) for a, b in zip(model.buffers(), before, strict=True))
-
-
-@pytest.mark.parametrize("change", [{"attack_steps": 1}, {"complement": True}])
-def test_every_objective_learns(small_recipe, tmp_path, change):
-    recipe = load_recipe(str(small_recipe), ClassifierRecipe, epochs=8, **change)
-    path = train_classifier(recipe, tmp_path / "run", precision="32")
-    assert comdefend.load_record(path)["accuracy"] > 0.3
-
-
-def test_training_on_purified_images(small_recipe, parquet, tmp_path):
-    torch.manual_seed(0)
-    weights = tmp_path / "tiny.safetensors"
-    config = PurifierConfig(1, encoder_widths=(4,), decoder_widths=(4,), code_maps=4)
-    save_weights(weights, ComDefend(config), {})
-    changes = {"epochs": 2, "purifier": str(weights)}
-    recipe = load_recipe(str(small_recipe), ClassifierRecipe, **changes)
-    path = train_classifier(recipe, tmp_path / "run", precision="32")
-    record = comdefend.load_record(path)
-    defended = comdefend.DefendedClassifier(
-        comdefend.load(weights), comdefend.load_classifier(path)
-    )
-    test = load_image_set(f"parquet:{parquet}", "test")
-    with torch.no_grad():
-        hits = defended(test.images.float() / 255).argmax(1) == test.labels
-    # Purified images are rounded to 8 bits there.
-    assert record["purified_accuracy"] == pytest.approx(hits.float().mean().item(), abs=0.1)
-    assert "accuracy on purified images" in (tmp_path / "run" / "classifier.md").read_text()
-    # The purified training images were kept.
-    assert list((tmp_path / "run" / "purified").glob("*.safetensors"))
+def test_a_single_step_overshoots_the_ball_and_is_clipped(fashion):
+    images, labels = fashion.images[:4], fashion.labels[:4]
+    attacked = training_attack(fashion.classifier, images, labels, 8, 1, torch.Generator())
+    # From any start within 8/255, a step of 10/255 ends at 2/255 to 8/255 on the far side.
+    change = (attacked - images)[(images > 0.1) & (images < 0.9)].abs() * 255
+    assert ((change > 2 - 1e-3) | (change < 1e-3)).all()

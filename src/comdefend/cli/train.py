@@ -93,7 +93,7 @@ def train(
     from comdefend.common.extras import require_extra
     from comdefend.training.recipe import DefenseRecipe, load_recipe
 
-    changes = {
+    changes: dict[str, Any] = {
         "data": data, "start": start, "steps": steps, "epochs": epochs, "batch": batch,
         "seed": seed, "purifier": purified, "classifier": classifier, "trained": trained,
         "attack_steps": attack_steps, "attack_eps": attack_eps,

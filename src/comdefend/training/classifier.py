@@ -72,7 +72,7 @@ class ClassifierTraining(Descent):
 
 
 def prepare(recipe: ClassifierRecipe, output: Path) -> Prepared:
-    """Load the data and build the network; see `comdefend.training.run.train`."""
+    """Load the data and build the network; see `comdefend.training.run.prepare`."""
     channels = recipe.network.channels
     start, purifier = _start(recipe), _purifier(recipe)
     clean = load_image_set(recipe.data, "train", channels)
@@ -99,7 +99,7 @@ def prepare(recipe: ClassifierRecipe, output: Path) -> Prepared:
         if purifier is not None:
             purified = _purified(images, purifier, store)
             measured["purified_accuracy"] = measure_accuracy(trained, purified)
-        return Finished({"classifier": trained}, measured)
+        return Finished((trained,), measured)
 
     return Prepared(
         module=module,

@@ -12,6 +12,7 @@ from comdefend.data.sources import load_image_set
 from comdefend.defenses.defended import DefendedClassifier
 from comdefend.errors import InputError
 from comdefend.nn.classifier import SmallClassifier
+from comdefend.nn.network import Network
 from comdefend.nn.purifier import ComDefend
 from comdefend.training.adversarial import AdversarialTraining
 from comdefend.training.batches import epoch_loader
@@ -21,7 +22,6 @@ from comdefend.training.kinds import DefenseRecipe
 from comdefend.training.measure import measure_accuracy, measure_fidelity
 from comdefend.training.prepared import (
     Finished,
-    Network,
     Prepared,
     check_enough,
     count_parameters,
@@ -32,7 +32,7 @@ from comdefend.weights.zoo import load, load_classifier, load_record
 
 
 def prepare(recipe: DefenseRecipe, output: Path) -> Prepared:
-    """Load data and networks; see `comdefend.training.run.train`."""
+    """Load data and networks; see `comdefend.training.run.prepare`."""
     purifier, opened = _purifier(recipe), _classifier(recipe)
     channels = _channels(recipe, purifier, opened)
     data = load_image_set(recipe.data, "train", channels)
@@ -97,15 +97,16 @@ def _fitting(recipe: DefenseRecipe, classifier: nn.Module | None, training: Imag
 
 def _finished(module: AdversarialTraining, images: ImageSet, split: str) -> Finished:
     recipe, best = module.recipe, module.best.eval()
-    networks: dict[str, Network] = {}
+    networks: list[Network] = []
     # A classifier that is not trained is not written.
     classifier = module.network.classifier
     if recipe.trained != "purifier":
         assert isinstance(best.classifier, SmallClassifier)
-        classifier = networks["classifier"] = rounded_to_16_bits(best.classifier)
+        classifier = rounded_to_16_bits(best.classifier)
+        networks.append(classifier)
     purifier = best.purifier if isinstance(best.purifier, ComDefend) else None
     if purifier is not None:
-        networks["purifier"] = purifier
+        networks.append(purifier)
     defended = DefendedClassifier(best.purifier, classifier).eval()
     fidelity = None if purifier is None else measure_fidelity(purifier, images.images).to_dict()
     measured = {
@@ -118,7 +119,7 @@ def _finished(module: AdversarialTraining, images: ImageSet, split: str) -> Fini
         "fidelity": fidelity,
         "held_out_robust_accuracy": module.best_accuracy.item(),
     }
-    return Finished(networks, measured)
+    return Finished(tuple(networks), measured)
 
 
 def _start_records(recipe: DefenseRecipe, classifier: nn.Module) -> dict[str, Any]:

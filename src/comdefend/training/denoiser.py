@@ -83,7 +83,7 @@ class DenoiserTraining(Descent):
 
 
 def prepare(recipe: DenoiserRecipe, output: Path) -> Prepared:
-    """Load the data and build the network; see `comdefend.training.run.train`."""
+    """Load the data and build the network; see `comdefend.training.run.prepare`."""
     channels = recipe.network.channels
     classifier = load_classifier(recipe.classifier)
     data = load_image_set(recipe.data, "train", channels)
@@ -106,7 +106,7 @@ def prepare(recipe: DenoiserRecipe, output: Path) -> Prepared:
             "psnr": peak_signal_noise_ratio(denoised, clean).item(),
             "accuracy": measure_accuracy(defended, images),
         }
-        return Finished({"denoiser": denoiser}, measured)
+        return Finished((denoiser,), measured)
 
     clean = held_out.images.float() / 255
     validation = TensorDataset(clean, _attacked(classifier, clean, recipe), held_out.labels)

@@ -124,5 +124,6 @@ def _silence() -> None:
         ".*smaller than the logging interval.*",
         ".*num_workers.*",
         ".*in eval mode.*",
+        ".*exists and is not empty.*",
     ):
         warnings.filterwarnings("ignore", message=message)

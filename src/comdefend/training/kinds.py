@@ -83,9 +83,9 @@ class PurifierRecipe(_RecipeInSteps, frozen=True, kw_only=True, tag="purifier"):
         start: Weights to start from, a shipped name or a ``.safetensors`` file of the same layers;
             None starts from orthogonal filters.
         teacher: A purifier whose code has the same layout, a shipped name or a ``.safetensors``
-            file: learn to produce its code and to rebuild images from it.
+            file: learn its code, and to rebuild images from it.
         batch: Crops per step, over all processes together.
-        crop: Side of the square crops, in pixels.
+        crop: Side of the crops, in pixels.
         logit_rate: Factor on the learning rate of the filter that makes the logits.
         weight_decay: Of Muon. Without it filters grow throughout the training and |z| with them,
             until so few logits lie within the noise that the encoder stops learning.
@@ -265,10 +265,9 @@ class DefenseRecipe(_Recipe, frozen=True, kw_only=True, tag="defense"):
     def _check_trained(self) -> None:
         if self.network and self.purifier != "none":
             raise InputError("give purifier or network, not both")
-        new_classifier = not isinstance(self.classifier, str)
         choices = ["both"] * self.purifies
         # What is new has to be trained.
-        choices += ["purifier"] * (self.purifies and not new_classifier)
+        choices += ["purifier"] * (self.purifies and isinstance(self.classifier, str))
         choices += ["classifier"] * (self.network is None)
         if self.trained not in choices:
             raise InputError(f"trained must be {' or '.join(choices)}, not '{self.trained}'")
@@ -293,7 +292,7 @@ class DefenseRecipe(_Recipe, frozen=True, kw_only=True, tag="defense"):
 
 Recipe = PurifierRecipe | ClassifierRecipe | DenoiserRecipe | PixelCNNRecipe | DefenseRecipe
 PurifyingRecipe = PurifierRecipe | DenoiserRecipe | PixelCNNRecipe
-"""The recipes that train what purifies images, alone."""
+"""The recipes for what purifies images."""
 
 
 def _check_attack(recipe: DenoiserRecipe | DefenseRecipe) -> None:

@@ -50,7 +50,7 @@ class PixelCNNTraining(Descent):
 
 
 def prepare(recipe: PixelCNNRecipe, output: Path) -> Prepared:
-    """Load the data and build the network; see `comdefend.training.run.train`."""
+    """Load the data and build the network; see `comdefend.training.run.prepare`."""
     channels = recipe.network.channels
     data = load_image_set(recipe.data, "train", channels)
     check_enough(len(data), recipe)
@@ -67,7 +67,7 @@ def prepare(recipe: PixelCNNRecipe, output: Path) -> Prepared:
             "images": len(images),
             "bits": measure_bits(model, images.images),
         }
-        return Finished({"pixelcnn": model}, measured)
+        return Finished((model,), measured)
 
     # Whole images: the model would learn the border of a crop as that of an image.
     whole = max(training.images.shape[-2:])

@@ -14,13 +14,9 @@ from comdefend.data.image_set import ImageSet
 from comdefend.data.sources import has_test_split, load_image_set
 from comdefend.errors import InputError
 from comdefend.nn.classifier import SmallClassifier
-from comdefend.nn.denoiser import Denoiser
-from comdefend.nn.pixelcnn import PixelCNN
-from comdefend.nn.purifier import ComDefend
+from comdefend.nn.network import Network
 from comdefend.training.descent import Descent
 from comdefend.training.kinds import Recipe
-
-Network = ComDefend | SmallClassifier | Denoiser | PixelCNN
 
 
 @dataclass(frozen=True)
@@ -28,11 +24,11 @@ class Finished:
     """The outcome of a training.
 
     Attributes:
-        networks: What to save, in evaluation mode, by the name of the file without its suffix.
+        networks: What to save, in evaluation mode, each of another kind.
         measured: What the record says besides recipe, run and versions; JSON types.
     """
 
-    networks: dict[str, Network]
+    networks: tuple[Network, ...]
     measured: dict[str, Any]
 
 

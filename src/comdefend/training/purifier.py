@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
-import msgspec
 import torch
 from msgspec.structs import replace
 from torch import Tensor
@@ -123,74 +122,6 @@ class PurifierTraining(Descent):
             name = "validation_psnr" if bpp == whole else f"validation_psnr_{bpp:g}bpp"
             self.log(name, psnr, prog_bar=bpp == whole, batch_size=len(batch))
 
-<<<<<<< HEAD
-    def configure_optimizers(self) -> Any:
-        """Return Muon for filters and Adam for biases, with their schedules."""
-        recipe = self.recipe
-        logit_filter = _logit_layer(self.purifier).weight
-        filters: list[Tensor] = [
-            p for p in self.purifier.parameters() if p.ndim > 1 and p is not logit_filter
-        ]
-        biases = [p for p in self.purifier.parameters() if p.ndim == 1]
-        groups: list[dict[str, Any]] = [
-            {"params": filters},
-            {"params": [logit_filter], "lr": recipe.learning_rate * recipe.logit_rate},
-        ]
-        muon = Muon(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-        adam = torch.optim.Adam(biases, lr=recipe.bias_rate, betas=(0.9, 0.99))
-        return [muon, adam], [LambdaLR(muon, self._schedule), LambdaLR(adam, self._schedule)]
-
-    def _schedule(self, step: int) -> float:
-        done = min(step / self.recipe.steps, 1.0)
-        return min(1.0, (step + 1) / (0.1 * self.recipe.steps), (1 - done) / 0.7)
-
-    def _optimizers(self) -> tuple[list[Any], list[Any]]:
-        optimizers, schedulers = self.optimizers(), self.lr_schedulers()
-        assert isinstance(optimizers, list)
-        assert isinstance(schedulers, list)
-        return optimizers, schedulers
-
-    def _noise(self, logits: Tensor) -> Tensor:
-        generator = step_generator(self.recipe.seed, "noise", self.step)
-        noise = torch.randn(self._whole(logits), *logits.shape[1:], generator=generator)
-        return self._share(noise).to(logits)
-
-    def _kept(self, logits: Tensor) -> Tensor:
-        """Return which maps of each image's code are kept, (B, K, 1, 1): a rate drawn for each."""
-        generator = step_generator(self.recipe.seed, "rates", self.step)
-        kept = drawn_maps(self.recipe.network, self._whole(logits), generator)
-        return self._share(kept).to(logits)
-
-    def _whole(self, logits: Tensor) -> int:
-        """Return the size of the step's batch, over all processes."""
-        return len(logits) * self.trainer.world_size
-
-    def _share(self, drawn: Tensor) -> Tensor:
-        """Return this process's part of what was drawn for the whole batch."""
-        return drawn.chunk(self.trainer.world_size)[self.trainer.global_rank]
-
-
-@torch.no_grad()
-def initialize(purifier: ComDefend) -> None:
-    """Set orthogonal filters and zero biases, with logits on the scale of the noise."""
-    for module in purifier.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.orthogonal_(module.weight, INITIAL_GAIN)
-            assert module.bias is not None
-            nn.init.zeros_(module.bias)
-    _logit_layer(purifier).weight.mul_(max(LOGIT_GAIN * purifier.config.phi, 1.0))
-
-
-def _logit_layer(purifier: ComDefend) -> nn.Conv2d:
-    return [m for m in purifier.encoder.modules() if isinstance(m, nn.Conv2d)][-1]
-
-
-def _start_from(purifier: ComDefend, weights: str) -> None:
-    given = load(weights)
-    # The noise holds no weights, and may be another than the start was trained with.
-    if msgspec.structs.replace(given.config, phi=purifier.config.phi) != purifier.config:
-        raise InputError(f"start: {weights} has other layers than the recipe's network")
-=======
     def filter_groups(self) -> list[dict[str, Any]]:
         """Return the filters to train; the one that makes the logits has its own learning rate."""
         logit_filter = logit_layer(self.network).weight
@@ -206,7 +137,6 @@ def _started(recipe: PurifierRecipe) -> ComDefend:
     if replace(given.config, phi=recipe.network.phi) != recipe.network:
         raise InputError(f"start: {recipe.start} has other layers than the recipe's network")
     purifier = ComDefend(recipe.network)
->>>>>>> 9345415 (Training: one run for every kind of recipe, one module a kind; train-classifier is another name for train; one PGD)
     purifier.load_state_dict(given.state_dict())
     return purifier
 
@@ -229,7 +159,7 @@ def _teacher(recipe: PurifierRecipe) -> ComDefend:
 
 
 def prepare(recipe: PurifierRecipe, output: Path) -> Prepared:
-    """Load the data and build the network; see `comdefend.training.run.train`."""
+    """Load the data and build the network; see `comdefend.training.run.prepare`."""
     channels = recipe.network.channels
     images = load_training_images(recipe.data, channels)
     check_enough(len(images), recipe)
@@ -284,7 +214,7 @@ def _finished(module: PurifierTraining, images: Tensor, split: str) -> Finished:
             for bpp in purifier.config.bpps[:-1]
         },
     }
-    return Finished({"purifier": purifier}, measured)
+    return Finished((purifier,), measured)
 
 
 def card(record: dict[str, Any]) -> str:

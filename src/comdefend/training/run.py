@@ -64,7 +64,7 @@ def train(
     """
     _check(recipe, output, precision, devices)
     # A start that fails must not leave a folder that then refuses the corrected recipe.
-    training = _PREPARE[recipe.kind](recipe, output)
+    training = prepare(recipe, output)
     _open(output, recipe)
     trainer = fit(training, output, precision, devices)
     if not trainer.is_global_zero:
@@ -74,13 +74,23 @@ def train(
         "recipe": recipe_to_dict(recipe),
         **finished.measured,
         "run": _run_facts(training.images, trainer),
-        "versions": {"comdefend": comdefend.__version__, "torch": torch.__version__},
+        "versions": {"comdefend": comdefend.__version__, "torch": str(torch.__version__)},
     }
-    for name, network in finished.networks.items():
+    for network in finished.networks:
         half = isinstance(network, SmallClassifier)
-        save_weights(output / f"{name}.safetensors", network, record, half)
-        atomic_write(output / f"{name}.md", model_card(record).encode())
+        save_weights(output / f"{network.kind}.safetensors", network, record, half)
+        atomic_write(output / f"{network.kind}.md", model_card(record).encode())
     return output / recipe.weights_file
+
+
+def prepare(recipe: Recipe, output: Path) -> Prepared:
+    """Load the data and build the networks of a training, which may keep work in its folder.
+
+    Raises:
+        InputError: There is too little data, or networks and data do not fit together.
+        DataMissingError: The data or weights to start from do not exist.
+    """
+    return _PREPARE[recipe.kind](recipe, output)
 
 
 def model_card(record: dict[str, Any]) -> str:
