@@ -12,12 +12,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from comdefend.training.card import classifier_card, defense_card, purifier_card
+from comdefend.training.run import model_card
 from comdefend.weights import zoo
 from comdefend.weights.files import read_kind
 
 SHIPPED = Path(__file__).parent.parent / "src" / "comdefend" / "weights" / "shipped"
-_CARDS = {"purifier": purifier_card, "classifier": classifier_card, "defense": defense_card}
 
 
 def ship(name: str, weights: Path) -> None:
@@ -31,13 +30,8 @@ def ship(name: str, weights: Path) -> None:
     (SHIPPED / "index.json").write_text(json.dumps(dict(sorted(index.items())), indent=2) + "\n")
 
 
-def card(record: dict[str, Any]) -> str:
-    """Return the text of the card of weights with this training record."""
-    return _CARDS[record["recipe"]["kind"]](record)
-
-
 def _write_card(name: str, record: dict[str, Any]) -> None:
-    (SHIPPED / f"{name}.md").write_text(card(record))
+    (SHIPPED / f"{name}.md").write_text(model_card(record))
 
 
 def main() -> None:

@@ -244,7 +244,7 @@ def test_bad_use(recipes, trained, tmp_path):
     recipe = recipes["purifier"]
     with pytest.raises(InputError, match="must be a multiple of devices"):
         train(recipe, tmp_path / "run", devices=3)
-    with pytest.raises(InputError, match="a classifier is trained by one process, not by 2"):
+    with pytest.raises(InputError, match="a classifier is trained by one process, not 2"):
         train(recipes["classifier"], tmp_path / "run", devices=2)
     with pytest.raises(InputError, match="precision must be one of auto, float32, bfloat16"):
         train(recipe, tmp_path / "run", precision="32")

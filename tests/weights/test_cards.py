@@ -3,11 +3,12 @@
 import pytest
 
 import comdefend
+from comdefend.training.run import model_card
 from comdefend.weights import zoo
-from tools.ship_weights import SHIPPED, card
+from tools.ship_weights import SHIPPED
 
 
 @pytest.mark.parametrize("name", [*zoo.weights(), *zoo.classifier_weights()])
 def test_cards_are_those_of_their_records(name):
     text = (SHIPPED / f"{name}.md").read_text()
-    assert text == card(comdefend.load_record(name)), "run: python -m tools.ship_weights --cards"
+    assert text == model_card(comdefend.load_record(name)), "run: python -m tools.ship_weights --cards"

@@ -83,9 +83,9 @@ def _engines() -> dict[str, str]:
 
 
 def _recipes() -> dict[str, str]:
-    from comdefend.training.recipe import recipes
+    from comdefend.training.shipped import recipe_titles
 
-    return {name: f"trains a {recipe.kind} on {recipe.data}" for name, recipe in recipes().items()}
+    return recipe_titles()
 
 
 def _weights() -> dict[str, str]:

@@ -12,7 +12,7 @@ from comdefend.training.shipped import recipe_titles
 def register(app: typer.Typer) -> None:
     """Add the command under both names."""
     app.command("train", help=_HELP, epilog=_EPILOG)(train)
-    app.command("train-classifier", help="Another name for **comdefend train**.")(train)
+    app.command("train-classifier", help=_OTHER_NAME, epilog=_OTHER_EPILOG)(train)
 
 
 _TITLES = "\n".join(f"- {name}: {title}" for name, title in recipe_titles().items())
@@ -22,8 +22,8 @@ A recipe is a YAML file, or the name of one that ships:
 
 {_TITLES}
 
-Data: cifar10, cifar100, fashion-mnist, mnist (in the folder that
-COMDEFEND_DATA names), parquet:PATH, or folder:PATH for a folder of images.
+Data is a name that **comdefend list data** lists, parquet:PATH, or folder:PATH for a folder of
+images.
 
 The output folder receives logs (CSV and TensorBoard), checkpoints, for a purifier a picture of
 reconstructions per epoch, and at the end the weights, a .safetensors file, with a model card. Stop
@@ -43,6 +43,8 @@ comdefend train cifar10-small --purified rgb-12bpp --output runs/purified
 
 tensorboard --logdir runs/rgb"""
 
+_OTHER_NAME = "Another name for **comdefend train**."
+_OTHER_EPILOG = "Example: comdefend train-classifier fashion-mnist-small --output runs/fashion"
 _INSTEAD = "Instead of what the recipe says"
 
 

@@ -29,7 +29,7 @@ _EXTRAS = {
     ),
     "quantize": ("nncf", "openvino"),
     "runtime": ("onnx", "onnxruntime", "onnxscript", "openvino"),
-    "train": ("lightning", "pyarrow", "tensorboard", "torchmetrics", "torchvision"),
+    "train": ("foolbox", "lightning", "pyarrow", "tensorboard", "torchmetrics", "torchvision"),
 }
 
 

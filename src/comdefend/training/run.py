@@ -103,7 +103,7 @@ def _check(recipe: Recipe, output: Path, precision: str, devices: int) -> None:
     if precision not in (choices := typing.get_args(Precision)):
         raise InputError(f"precision must be one of {', '.join(choices)}, not '{precision}'")
     if devices > 1 and recipe.kind != "purifier":
-        raise InputError(f"devices: a {recipe.kind} is trained by one process, not by {devices}")
+        raise InputError(f"devices: a {recipe.kind} is trained by one process, not {devices}")
     if recipe.batch % devices:
         raise InputError(f"batch ({recipe.batch}) must be a multiple of devices ({devices})")
     if output.exists() and not output.is_dir():
