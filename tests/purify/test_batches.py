@@ -1,9 +1,7 @@
-import pytest
 import torch
 
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
-from comdefend.purify.batches import Batches, _TensorCanvas, purify_tiled
 
 CONFIG = PurifierConfig(encoder_widths=(6,), decoder_widths=(6,), code_maps=4)
 
@@ -14,13 +12,13 @@ class Counting:
     def __init__(self, most=1000):
         torch.manual_seed(0)
         self.config, self.device = CONFIG, torch.device("cpu")
-        self.inner, self.shapes, self.most = ComDefend(CONFIG).eval(), [], most
+        self.inner, self.shapes, self.most = ComDefend(CONFIG).double().eval(), [], most
 
     def __call__(self, images):
         self.shapes.append(tuple(images.shape))
         if len(images) > self.most or images.max() == 1:
             raise MemoryError
-        return self.inner(images)
+        return self.inner(images.double())
 
 
 def random_images(*shapes):
@@ -30,53 +28,41 @@ def random_images(*shapes):
     ]
 
 
-def purified(purifier, images, tile):
-    batches, found = Batches(purifier, tile), {}
-    copies = [image.clone() for image in images]
-    for n, copy in enumerate(copies):
-        batches.add(_TensorCanvas(copy), lambda enough, n=n: found.update({n: enough}))
-    batches.flush()
-    assert set(found) == set(range(len(images)))
-    return copies, [found[n] for n in range(len(images))]
+def differ(images, others):
+    return max((a.int() - b.int()).abs().max() for a, b in zip(images, others, strict=True))
 
 
-def test_small_images_go_in_full_batches_and_change_nothing():
+def test_small_images_go_in_full_batches_and_change_nothing(purify_images, purify_alone):
     images = random_images(*[(9, 7), (9, 7), (7, 9)] * 30)
     purifier = Counting()
     # (20 + 2 * 4)^2 pixels at once: 12 images of 63.
-    together, done = purified(purifier, images, tile=20)
+    together, done = purify_images(purifier, images, tile=20)
     assert all(done)
     assert sorted(purifier.shapes)[:1] + sorted(purifier.shapes)[-1:] == [
         (6, 3, 7, 9), (12, 3, 9, 7),
     ]  # fmt: skip
     assert len(purifier.shapes) == 5 + 3
-    for image, found in zip(images, together, strict=True):
-        alone = purify_tiled(purifier, image, tile=20).int()
-        assert (found.int() - alone).abs().max() <= 1
+    assert differ(together, [purify_alone(purifier, image) for image in images]) <= 1
 
 
-def test_parts_of_large_images_go_together():
+def test_parts_of_large_images_go_together(purify_images, purify_alone):
     images = random_images(*[(70, 45)] * 4)
     purifier = Counting()
-    together, _ = purified(purifier, images, tile=30)
+    together, _ = purify_images(purifier, images, tile=30)
     assert max(count for count, *_ in purifier.shapes) == 4
-    for image, found in zip(images, together, strict=True):
-        whole = (purifier.inner(image.float() / 255) * 255).round().int()
-        assert (found.int() - whole).abs().max() <= 1
+    assert differ(together, [purify_alone(purifier, image) for image in images]) <= 1
 
 
-def test_a_batch_too_large_for_memory_is_computed_image_by_image():
+def test_a_batch_too_large_for_memory_is_computed_image_by_image(purify_images):
     images = random_images(*[(8, 8)] * 5)
-    together, done = purified(Counting(most=1), images, tile=20)
+    together, done = purify_images(Counting(most=1), images, tile=20)
     assert all(done)
     assert not any(torch.equal(*pair) for pair in zip(together, images, strict=True))
 
 
-def test_an_image_too_large_for_memory_fails_alone():
+def test_an_image_too_large_for_memory_fails_alone(purify_images):
     images = random_images(*[(8, 8)] * 5, (50, 50))
     images[2][..., 0, 0] = 255
     images[5][..., 0, 0] = 255
-    _, done = purified(Counting(), images, tile=20)
+    _, done = purify_images(Counting(), images, tile=20)
     assert done == [True, True, False, True, True, False]
-    with pytest.raises(MemoryError, match="take smaller"):
-        purify_tiled(Counting(), images[2])

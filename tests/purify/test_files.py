@@ -5,18 +5,15 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import comdefend
 from comdefend.errors import DataMissingError, InputError, OutputError
-from comdefend.nn.config import PurifierConfig
+from comdefend.nn.metrics import pooled_psnr
 from comdefend.nn.purifier import ComDefend
 from comdefend.purify.files import LossyOutputWarning
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return ComDefend(PurifierConfig(encoder_widths=(4,), decoder_widths=(4,), code_maps=2)).eval()
+from comdefend.weights.zoo import load
 
 
 @pytest.fixture
@@ -130,7 +127,7 @@ def test_links_do_not_lead_out_of_the_output(photos, tmp_path, tiny):
         (["nowhere"], "clean", {}, DataMissingError, "nowhere: no such file or folder"),
         (["empty"], "clean", {}, InputError, "holds no images"),
         (["photos"], "clean", {"format": "gif"}, InputError, "unknown format 'gif'; known: png"),
-        (["photos/a.png"], "x.jpg", {"format": "png"}, InputError, "does not go with"),
+        (["photos/a.png"], "x.jpg", {"format": "png"}, InputError, "does not fit format"),
         (["photos/a.png"], "x.gif", {}, InputError, "a file that ends in .png"),
         (["photos"], "x.png", {}, InputError, "give a folder"),
         (["photos"], "file", {}, OutputError, "is a file, not a folder"),
@@ -161,13 +158,43 @@ def test_gray_images_stay_gray_and_colour_is_refused_by_gray_weights(tmp_path, t
     assert "colour" in results[1].error
 
 
-def test_shipped_weights_are_faithful_to_photographs(tmp_path, photo_folder):
-    with Image.open(photo_folder / "coffee.png") as image:
-        image.crop((150, 50, 342, 210)).save(tmp_path / "coffee.png")
-    comdefend.purify_files([tmp_path / "coffee.png"], tmp_path / "out.png")
-    with Image.open(tmp_path / "coffee.png") as a, Image.open(tmp_path / "out.png") as b:
-        error = (np.asarray(a, float) - np.asarray(b, float)) ** 2
-    assert 10 * np.log10(255**2 / error.mean()) == pytest.approx(28.1, abs=0.2)
+def test_the_recommended_weights_are_faithful_to_a_photograph(tmp_path, chelsea):
+    chelsea.crop((150, 50, 246, 130)).save(tmp_path / "cat.png")
+    comdefend.purify_files(tmp_path / "cat.png", tmp_path / "out.png")
+    with Image.open(tmp_path / "cat.png") as a, Image.open(tmp_path / "out.png") as b:
+        original, purified = (torch.from_numpy(np.array(x)) / 255 for x in (a, b))
+    assert 25 < pooled_psnr(purified, original) < 45
+
+
+def test_a_rate_replaces_the_one_in_the_name(tmp_path, chelsea):
+    chelsea.crop((0, 0, 20, 16)).save(tmp_path / "cat.png")
+
+    def purified(name, **options):
+        comdefend.purify_files(tmp_path / "cat.png", tmp_path / "out.png", name, **options)
+        data = (tmp_path / "out.png").read_bytes()
+        (tmp_path / "out.png").unlink()
+        return data
+
+    low, middle, whole = (purified("rgb-variable", bpp=bpp) for bpp in (2, 6, 12))
+    assert len({low, middle, whole}) == 3
+    assert purified("rgb-variable") == purified("rgb-variable@2", bpp=12) == whole
+    assert purified("rgb-variable@2") == low
+    assert purified("rgb-variable@2", bpp=6) == purified(load("rgb-variable"), bpp=6) == middle
+    with pytest.raises(InputError, match="work at 0.5, 1, 2, 3, 6, 12 bits per pixel, not at 4"):
+        purified("rgb-variable@2", bpp=4)
+
+
+def test_purifying_imports_neither_attacks_nor_data_sets_nor_training(tmp_path):
+    script = (
+        "import sys\nfrom comdefend import purify_files\n"
+        "print(*(name for name in sys.modules if name.startswith('comdefend.')))"
+    )
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    imported = set(out.stdout.split())
+    rooms = {name.split(".")[1] for name in imported}
+    assert rooms == {"common", "data", "engines", "errors", "nn", "purify", "weights"}
+    assert not imported & {"comdefend.data.sources", "comdefend.nn.classifier"}
+    assert len(imported) <= 32
 
 
 def test_a_24_megapixel_photo_needs_less_than_2_gib(tmp_path, chelsea):
@@ -185,7 +212,7 @@ def test_a_24_megapixel_photo_needs_less_than_2_gib(tmp_path, chelsea):
         "print(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])\n"
     )
     out = subprocess.run(
-        [sys.executable, "-c", script, tmp_path / "large.jpg", tmp_path / "out.png"],
+        [sys.executable, "-c", script, tmp_path / "large.jpg", tmp_path / "out.bmp"],
         capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "2"},
     )  # fmt: skip
     assert int(out.stdout) < 2 * 1024**2

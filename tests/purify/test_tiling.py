@@ -7,12 +7,8 @@ from hypothesis import strategies as st
 from comdefend.errors import InputError
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
-from comdefend.purify.batches import purify_tiled
-from comdefend.purify.tiling import encode_tiled, tiles
-
-
-def pixels_of(image):
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).unsqueeze(0)
+from comdefend.purify.tiling import check_tile, tiles
+from comdefend.weights.zoo import load
 
 
 @settings(deadline=None)
@@ -35,59 +31,30 @@ def test_tiles_cover_every_pixel_once(height, width, tile, halo, multiple):
     height=st.integers(1, 40), width=st.integers(1, 40), tile=st.integers(1, 24),
     downscale=st.integers(1, 3), reduction=st.integers(1, 2),
 )  # fmt: skip
-def test_tiles_purify_as_the_whole_image(height, width, tile, downscale, reduction):
+def test_tiles_purify_as_the_whole_image(
+    purify_alone, in_double, height, width, tile, downscale, reduction
+):
     torch.manual_seed(0)
     config = PurifierConfig(
         encoder_widths=(6, 6), decoder_widths=(6, 6), code_maps=4, downscale=downscale,
         reduction=reduction,
     )  # fmt: skip
-    purifier = ComDefend(config).double().eval()
+    purifier = in_double(ComDefend(config).eval())
     pixels = torch.randint(0, 256, (1, 3, height, width), dtype=torch.uint8)
-
-    class InDouble(torch.nn.Module):
-        # Double precision leaves no logit near enough to 0 for rounding to turn a bit.
-        def __init__(self):
-            super().__init__()
-            self.config, self.inner = config, purifier
-            self.device = torch.device("cpu")
-
-        def forward(self, images):
-            return self.inner(images.double())
-
-        def encode(self, images):
-            return self.inner.encode(images.double())
-
-    whole = (purifier(pixels.double() / 255) * 255).round().to(torch.uint8)
-    difference = (purify_tiled(InDouble(), pixels, tile).int() - whole.int()).abs()
+    difference = purify_alone(purifier, pixels, tile).int() - purifier.whole(pixels).int()
     # One step of 8 bits where the value lies on the edge between two.
-    assert difference.max() <= 1
-    assert (difference > 0).float().mean() < 1e-2
-    code = purifier.encode(pixels.double() / 255).bool()
-    assert encode_tiled(InDouble(), pixels, tile).equal(code)
+    assert difference.abs().max() <= 1
+    assert difference.ne(0).float().mean() < 1e-2
 
 
-def test_tiled_and_whole_codes_of_a_photograph_agree_but_near_zero(rgb, chelsea):
-    pixels = pixels_of(chelsea.crop((0, 0, 200, 150)))
-    with torch.no_grad():
-        logits = rgb.logits(pixels.float() / 255)
-    whole = logits > 0
-    different = encode_tiled(rgb, pixels, tile=64) != whole
-    assert (logits[different].abs() < 1e-2).all()
-    assert different.float().mean() < 1e-5
+def test_no_seam_shows_in_a_photograph(purify_alone, in_double, photo):
+    purifier = in_double(load("rgb-3bpp-robust"))
+    difference = purify_alone(purifier, photo, 32).int() - purifier.whole(photo).int()
+    assert difference.abs().max() <= 1
 
 
-def test_no_seam_shows_in_a_photograph(rgb, chelsea):
-    pixels = pixels_of(chelsea.crop((0, 0, 200, 150)))
-    whole = purify_tiled(rgb, pixels, tile=1000).int()
-    tiled = purify_tiled(rgb, pixels, tile=64).int()
-    assert ((tiled - whole).abs() > 1).float().mean() < 1e-4
-
-
-def test_bad_input():
-    purifier = ComDefend(PurifierConfig(encoder_widths=(4,), decoder_widths=(4,))).eval()
+def test_bad_tiles_and_channels(purify_alone, tiny):
     with pytest.raises(InputError, match="tile must be at least 1"):
-        purify_tiled(purifier, torch.zeros(1, 3, 8, 8, dtype=torch.uint8), tile=0)
-    with pytest.raises(InputError, match="uint8"):
-        purify_tiled(purifier, torch.zeros(1, 3, 8, 8))
+        check_tile(0)
     with pytest.raises(InputError, match="channels"):
-        purify_tiled(purifier, torch.zeros(1, 1, 8, 8, dtype=torch.uint8))
+        purify_alone(tiny, torch.zeros(1, 1, 8, 8, dtype=torch.uint8))

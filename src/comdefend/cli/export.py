@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from comdefend.weights import RECOMMENDED
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -14,9 +16,9 @@ def register(app: typer.Typer) -> None:
 _HELP = """Write a purifier as a file that other programs run without comdefend.
 
 OUT ends in .onnx (ONNX), .xml (OpenVINO IR, with a .bin beside it) or .pt2 (a torch.export
-program). It takes any batch, height and width. Before it is written it is compared with the network
-on real images. Weights, their SHA-256, configuration, version and commit stand inside, as JSON
-under "comdefend"."""
+program). The file takes any batch, height and width. It is compared with the network on real images
+before it is written. It holds the name of the weights, their SHA-256, configuration, version and
+commit, as JSON under "comdefend"."""
 
 _EPILOG = """Examples:
 
@@ -33,7 +35,7 @@ def export(
     ],
     weights: Annotated[
         str, typer.Option("--weights", "-w", help="Shipped weights, or a .safetensors file.")
-    ] = "rgb-12bpp",
+    ] = RECOMMENDED,
     part: Annotated[
         str, typer.Option(help="purifier, encoder (images to code) or decoder (code to images).")
     ] = "purifier",
@@ -47,7 +49,7 @@ def export(
         str, typer.Option(help="float: images in [0, 1]. uint8: images and code in bytes.")
     ] = "float",
 ) -> None:
-    """Export a network; see the help text above."""
+    """Export a network; the help text is above."""
     from comdefend.data.shipped import fashion_images
     from comdefend.engines.export import export as run
 

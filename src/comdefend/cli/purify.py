@@ -10,22 +10,25 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
+from comdefend.engines.backends import ENGINES
+from comdefend.weights import RECOMMENDED
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("purify", help=_HELP, epilog=_EPILOG)(purify)
 
 
-_HELP = """Purify image files: compress each to the binary code and rebuild it.
+_HELP = """Purify image files: compress each to a binary code and rebuild it.
 
-Reads PNG, JPEG, WebP, TIFF and BMP; folders are searched recursively and their structure is kept.
-Writes PNG unless told otherwise. Orientation is applied, alpha and metadata are kept. Outputs that
-are already there are skipped, so a run that was stopped goes on where it was. A file that cannot
-be read is reported at the end, and the others are done.
+Reads PNG, JPEG, WebP, TIFF and BMP. Folders are searched recursively, and their structure is kept.
+Writes PNG unless told otherwise. Orientation is applied; alpha and metadata are kept. Existing
+outputs are skipped, so a run that was stopped continues where it was. Files that cannot be read are
+reported at the end; the others are purified.
 
-Files are read and written while others are computed, and small images are computed together. Of
-the engines, auto takes the fastest that is installed, and torch, which opens at once, where there
-is little to do."""
+Files are read and written while others are computed, and small images are computed in batches. Of
+the engines, auto takes the fastest that is installed, or torch, which opens at once, if there is
+little to do."""
 
 _EPILOG = """Examples:
 
@@ -39,7 +42,7 @@ comdefend purify photos/ clean/ --engine openvino --precision float32"""
 
 
 class _Rate(ProgressColumn):
-    """Images a second."""
+    """Images per second."""
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.finished_speed or task.speed or 0:.1f} images/s")
@@ -58,29 +61,34 @@ def purify(
     ],
     weights: Annotated[
         str, typer.Option("--weights", "-w", help="Shipped weights, or a .safetensors file.")
-    ] = "rgb-12bpp",
+    ] = RECOMMENDED,
     bpp: Annotated[
         float | None,
         typer.Option(
-            help="Bits a pixel, for weights that work at several.", show_default="the most"
+            help="Bits per pixel, instead of the rate in the name of the weights.",
+            show_default=False,
         ),
     ] = None,
     format: Annotated[
         str | None,
         typer.Option(help="png, jpeg, webp, tiff or bmp.", show_default="of OUT, else png"),
     ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Redo outputs that are already there.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option(help="Purify files again whose output exists.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     engine: Annotated[
         str,
-        typer.Option(help="What computes: auto, torch, torch-compiled, onnxruntime or openvino."),
+        typer.Option(help=f"What computes: auto, {', '.join(ENGINES)}."),
     ] = "auto",
     precision: Annotated[
         str,
-        typer.Option(help="auto, float32, or another that engine and hardware have."),
+        typer.Option(
+            help="auto, float32, bfloat16 or int8, as far as engine and hardware support it."
+        ),
     ] = "auto",
 ) -> None:
-    """Purify files; see the help text above."""
+    """Purify files; the help text is above."""
     from comdefend.cli.options import open_device
     from comdefend.purify.files import LossyOutputWarning, purify_files
     from comdefend.purify.pipeline import PurifiedFile
@@ -117,7 +125,7 @@ def purify(
         if result.status == "failed":
             say(f"failed: {result.source}: {result.error}", style="bold red")
     summary = f"{counts['purified']} purified"
-    summary += f", {counts['skipped']} already there (--overwrite redoes them)" * bool(
+    summary += f", {counts['skipped']} already there (--overwrite purifies them again)" * bool(
         counts["skipped"]
     )
     summary += f", {counts['failed']} failed" * bool(counts["failed"])

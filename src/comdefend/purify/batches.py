@@ -1,4 +1,4 @@
-"""Tiles of many images through a purifier, those of equal shape together."""
+"""Purifying tiles of many images in batches of equal shape."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,6 @@ from comdefend.purify.tiling import (
     Canvas,
     Purifier,
     Tile,
-    check_pixels,
     check_tile,
     tiles_with_pixels,
     to_floats,
@@ -22,7 +21,7 @@ _OUT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
 
 @dataclass
 class _Image:
-    """An image on its way: how many tiles it still waits for, one more while it is read."""
+    """An image, and how many of its tiles are not done yet, plus 1 while tiles are being added."""
 
     canvas: Canvas
     done: Callable[[bool], None]
@@ -37,7 +36,7 @@ class _Image:
 
 @dataclass(frozen=True)
 class _Waiting:
-    """A tile of an image, and the pixels of its outer part, (1, C, h, w) uint8."""
+    """A tile of an image, and its pixels with the halo, (1, C, h, w) uint8."""
 
     image: _Image
     part: Tile
@@ -45,12 +44,12 @@ class _Waiting:
 
 
 class Batches:
-    """Purifies images tile by tile, in place, the tiles of many images together.
+    """Purifies images in place, tile by tile, with tiles of many images in one batch.
 
-    The halo is the purifier's receptive radius, so no tile sees an edge that the whole image does
-    not have: no seam can show, and no image tells which others it went with. Tiles whose outer
-    shapes are equal are computed together, as many pixels at once as one whole tile has with its
-    halo: many small images take no more memory than a large one.
+    The halo of a tile is the receptive radius of the purifier, so its result is that of the whole
+    image: no seam can show, and an image does not depend on others in its batch. Tiles of equal
+    shape, halo included, are computed together, up to the number of pixels of one full tile with
+    its halo: many small images take no more memory than a large one.
 
     Args:
         purifier: In evaluation mode, or an engine.
@@ -69,12 +68,12 @@ class Batches:
         self._groups: dict[tuple[int, ...], list[_Waiting]] = {}
 
     def add(self, canvas: Canvas, done: Callable[[bool], None]) -> None:
-        """Purify an image, now or with others of its shape.
+        """Purify an image, now or together with later ones of its shape.
 
         Args:
-            canvas: Read and replaced, in place, until it is done.
-            done: Called once: with True when the image is purified, with False when there was not
-                enough memory for it. By a later `add` or `flush`, if not by this one.
+            canvas: Purified in place; not to be used until it is done.
+            done: Called once, by this or a later `add` or `flush`: with True when the image is
+                purified, with False if there was not enough memory for it.
 
         Raises:
             InputError: The channels are not those of the weights.
@@ -95,7 +94,7 @@ class Batches:
         image.settle()
 
     def flush(self) -> None:
-        """Compute what waits for others of its shape."""
+        """Compute all incomplete batches."""
         while self._groups:
             _, group = self._groups.popitem()
             self._compute(group)
@@ -108,7 +107,7 @@ class Batches:
                 tile.image.canvas.write(tile.part.rows, tile.part.columns, tile.part.cropped(outer))
         except _OUT_OF_MEMORY:
             if len(group) > 1:
-                # Whose fault it is shows when each goes by itself.
+                # Alone, the tiles may fit, or show which image is too large.
                 for tile in group:
                     self._compute([tile])
                 return
@@ -119,46 +118,3 @@ class Batches:
     def _purified(self, pixels: Tensor) -> Tensor:
         floats = self._purifier(to_floats(pixels, self._purifier.device))
         return (floats * 255).round().to(torch.uint8).cpu()
-
-
-def purify_tiled(purifier: Purifier, pixels: Tensor, tile: int = DEFAULT_TILE) -> Tensor:
-    """Purify 8-bit images of any size, with memory for a tile and the result.
-
-    Args:
-        purifier: In evaluation mode, or an engine.
-        pixels: (N, C, H, W) uint8.
-        tile: Side of a tile in pixels.
-
-    Returns:
-        (N, C, H, W) uint8, on the CPU.
-
-    Raises:
-        InputError: Wrong shape or channel count, or a tile below 1 pixel.
-        MemoryError: There is not enough memory for a tile.
-    """
-    check_pixels(pixels)
-    batches = Batches(purifier, tile)
-    purified = pixels.cpu().clone()
-
-    def check(enough: bool) -> None:
-        if not enough:
-            raise MemoryError("not enough memory for a tile; take smaller ones")
-
-    for image in purified.split(1):
-        batches.add(_TensorCanvas(image), check)
-    batches.flush()
-    return purified
-
-
-class _TensorCanvas:
-    """(1, C, H, W) uint8 as a canvas."""
-
-    def __init__(self, pixels: Tensor) -> None:
-        self._pixels = pixels
-        self.size = (pixels.shape[-2], pixels.shape[-1])
-
-    def read(self, rows: slice, columns: slice) -> Tensor:
-        return self._pixels[..., rows, columns].clone()
-
-    def write(self, rows: slice, columns: slice, pixels: Tensor) -> None:
-        self._pixels[..., rows, columns] = pixels

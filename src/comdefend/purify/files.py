@@ -32,7 +32,7 @@ class LossyOutputWarning(UserWarning):
 def purify_files(
     inputs: str | Path | Iterable[str | Path],
     output: str | Path,
-    weights: str | Path | ComDefend = "rgb-12bpp",
+    weights: str | Path | ComDefend = zoo.RECOMMENDED,
     *,
     bpp: float | None = None,
     format: str | None = None,
@@ -46,32 +46,33 @@ def purify_files(
     """Purify image files and folders of them.
 
     A bad file never stops the others: it is returned as ``failed`` with the reason. Outputs are
-    written whole or not at all, and those already there are skipped. Files are read ahead and
-    written behind while the engine computes; memory is bounded, however many they are.
+    written completely or not at all, and existing ones are skipped. Files are read ahead and
+    written behind while the engine computes; memory is bounded, however many files there are.
 
     Args:
         inputs: Image files, and folders that are searched recursively; one or many.
-        output: A folder, below which the structure of input folders is kept; or, for a single
-            input file, the file to write, if its suffix is one of an image.
+        output: A folder, in which the structure of input folders is kept; or, for a single input
+            file, the file to write, if its suffix is that of an image.
         weights: A purifier in evaluation mode, the name of shipped weights, or the path of a
             weight file.
-        bpp: Bits a pixel, for weights that work at several; by default the most.
+        bpp: Bits per pixel, for weights that work at several rates; replaces the rate in the name
+            of the weights. By default that rate, or the highest.
         format: ``png``, ``jpeg``, ``webp``, ``tiff`` or ``bmp``; by default the suffix of an
-            output file, else PNG. Only JPEG is lossy, and warns of it once.
-        overwrite: Purify again what was purified before.
+            output file, else PNG. Only JPEG is lossy, which a warning says once.
+        overwrite: Purify files again whose output exists.
         device: Where to compute; by default where the purifier is, or the CPU.
-        engine: What computes, as for `open_engine`; ``auto`` takes torch where there is too
-            little to do to make up for opening a faster one.
+        engine: What computes, as for `open_engine`. ``auto`` takes torch for so few images that
+            opening a faster engine would take longer.
         precision: What it computes in, as for `open_engine`.
         tile: Side of the tiles in which large images are computed, in pixels.
-        progress: Called after each file, in order, with its result and the number of files in all.
+        progress: Called after each file, in order, with its result and the total number of files.
 
     Returns:
         What became of each file, in the order of the inputs.
 
     Raises:
         InputError: No images, an unknown format, outputs that would collide, a rate that the
-            weights do not have, an unknown engine or precision, one that is not for this purifier
+            weights do not have, an unknown engine or precision, one that does not fit this purifier
             or hardware, a tile below 1 pixel, or a purifier in training mode.
         DataMissingError: An input does not exist.
         ExtraMissingError: The engine is not installed.
@@ -79,30 +80,28 @@ def purify_files(
         WeightsError: The weights are corrupt.
     """
     given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-    unreadable: list[PurifiedFile] = []
+    results: list[PurifiedFile] = []
 
-    def note(error: OSError) -> None:
+    def unreadable(error: OSError) -> None:
         reason = f"cannot be read ({error.strerror})"
-        unreadable.append(PurifiedFile(Path(error.filename), Path(output), "failed", reason))
+        results.append(PurifiedFile(Path(error.filename), Path(output), "failed", reason))
 
     check_tile(tile)
-    pairs = plan([Path(i) for i in given], Path(output), format, note)
+    pairs = plan([Path(i) for i in given], Path(output), format, unreadable)
     if any(SUFFIXES[target.suffix.lower()] in LOSSY for _, target in pairs):
         warnings.warn(
-            "JPEG is lossy: what is written is not quite what the purifier returned",
+            "JPEG is lossy: the files do not hold exactly what the purifier returned",
             LossyOutputWarning,
             stacklevel=2,
         )
-    purifier = weights if isinstance(weights, ComDefend) else zoo.load(weights)
-    purifier = purifier if bpp is None else purifier.at(bpp)
+    purifier = _load(weights, bpp)
     purifier = purifier if device is None else purifier.to(device)
     with quiet_decoders():
-        if (engine, precision) == ("auto", "auto") and _is_little(pairs, overwrite):
+        if (engine, precision) == ("auto", "auto") and _are_few(pairs, overwrite):
             engine = "torch"
         opened = open_engine(purifier, engine, precision)
-        # Better to learn now that nothing can be written than after purifying the first file.
+        # An output folder that cannot be written to is reported before the first file is purified.
         make_folder(pairs[0][1].parent)
-        results = unreadable
         with closing(purify_pairs(opened, pairs, overwrite, tile)) as purified:
             for result in purified:
                 results.append(result)
@@ -111,7 +110,16 @@ def purify_files(
     return results
 
 
-def _is_little(pairs: list[tuple[Path, Path]], overwrite: bool) -> bool:
+def _load(weights: str | Path | ComDefend, bpp: float | None) -> ComDefend:
+    if bpp is None:
+        return weights if isinstance(weights, ComDefend) else zoo.load(weights)
+    if not isinstance(weights, ComDefend):
+        weights = zoo.load(zoo.split_rate(str(weights))[0])
+    return weights.at(bpp)
+
+
+def _are_few(pairs: list[tuple[Path, Path]], overwrite: bool) -> bool:
+    """Return whether so few pixels are left to purify that torch is the fastest engine."""
     sources = (source for source, target in pairs if overwrite or not os.path.lexists(target))
     first = list(itertools.islice(sources, _FEW_FILES + 1))
     return len(first) <= _FEW_FILES and sum(map(pixel_count, first)) <= _FEW_PIXELS

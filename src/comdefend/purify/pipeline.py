@@ -19,16 +19,16 @@ from comdefend.purify.batches import Batches
 from comdefend.purify.tiling import Purifier
 
 _IN_FLIGHT = 64_000_000
-"""Pixels that are read but not yet written, at most, unless a single image has more."""
+"""At most so many pixels are read but not yet written, unless a single image has more."""
 
 _LEAST_PIXELS = 4096
-"""What an image counts for at least: a file, its metadata and its place in the queues."""
+"""Least number of pixels that an image counts for: its metadata and queue entries need memory."""
 
 _BATCHES_WAITED = 8
-"""How many batches' worth of images may come before one that waits for its like is computed."""
+"""An incomplete batch is computed after as many pixels of other images as so many batches hold."""
 
 _THREADS = 4
-"""Most that read, and that write: of a processor's cores the engine needs the most."""
+"""Most threads that read, and that write; the engine needs most of the cores."""
 
 _OUT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
 _NEEDS_MEMORY = "needs more memory than there is"
@@ -56,43 +56,43 @@ class PurifiedFile:
 def purify_pairs(
     purifier: Purifier, pairs: list[tuple[Path, Path]], overwrite: bool, tile: int
 ) -> Generator[PurifiedFile, None, None]:
-    """Purify files, a bad one stopping nothing, and yield what became of each, in order.
+    """Purify files and yield what became of each, in order; a bad file does not stop the others.
 
-    Warnings of decoders are not kept quiet here: see `quiet_decoders`.
+    Warnings of decoders are not silenced here: see `quiet_decoders`.
 
     Args:
         purifier: Computes in the calling thread.
-        pairs: Source and target of each.
-        overwrite: Purify again what was purified before.
+        pairs: Source and target of each file.
+        overwrite: Purify files again whose target exists.
         tile: Side of a tile in pixels.
     """
     batches = Batches(purifier, tile)
     pipeline = _Pipeline(purifier.config.channels, _BATCHES_WAITED * batches.pixels_at_once)
-    under_way: deque[_Job] = deque()
+    in_flight: deque[_FileInFlight] = deque()
     try:
-        for job in pipeline.start(pairs, overwrite):
-            if job is None:
+        for file in pipeline.start(pairs, overwrite):
+            if file is None:
                 batches.flush()
             else:
-                under_way.append(job)
-                pipeline.compute(job, batches)
-            while under_way and under_way[0].outcome.done():
-                yield under_way.popleft().outcome.result()
+                in_flight.append(file)
+                pipeline.compute(file, batches)
+            while in_flight and in_flight[0].outcome.done():
+                yield in_flight.popleft().outcome.result()
         batches.flush()
-        while under_way:
-            yield under_way.popleft().outcome.result()
+        while in_flight:
+            yield in_flight.popleft().outcome.result()
     finally:
         pipeline.stop()
 
 
 @dataclass(eq=False)
-class _Job:
-    """A file on its way.
+class _FileInFlight:
+    """A file between being listed and being done.
 
     Attributes:
-        source, target: Where from, where to.
-        pixels: What it counts for while it is in flight.
-        reading: The image, once it is read; taken away when it is computed.
+        source, target: The file to read, the file to write.
+        pixels: Number of pixels that it counts for.
+        reading: The image, once it is read; None after it has been computed.
         outcome: What became of the file, once it is known.
     """
 
@@ -113,51 +113,53 @@ _FLUSH: Final = "flush"
 class _Pipeline:
     """The threads around the one that computes.
 
-    One finds out how large the next image is and lets it in when there is room for it; some read,
-    some write. Images are let in, and come out of `start`, in the order of the files.
+    One looks at the size of the next image and admits it when there is room; some read, some write.
+    Images are admitted, and come out of `start`, in the order of the files.
 
     Args:
-        channels: Of the images that the purifier takes.
-        window: Pixels after which `start` asks for what waits for its like to be computed. It
-            depends on the files alone: the same files are computed in the same batches.
+        channels: Channels of the images that the purifier takes.
+        window: Pixels after which `start` asks for incomplete batches to be computed. Only the
+            files decide, so that the same files are always computed in the same batches.
     """
 
     def __init__(self, channels: int, window: int) -> None:
         threads = min(_THREADS, os.cpu_count() or 1)
         self._channels = channels
-        # With a larger one, images that wait for their like could fill the room and wait forever.
+        # With a larger one, images in incomplete batches could take all the room and wait forever.
         self._window = min(window, _IN_FLIGHT)
         self._readers = ThreadPoolExecutor(1 + threads, "comdefend-read")
         self._writers = ThreadPoolExecutor(threads, "comdefend-write")
         self._room = _Room(_IN_FLIGHT)
         self._stopped = threading.Event()
-        self._queue: SimpleQueue[_Job | str] = SimpleQueue()
+        self._queue: SimpleQueue[_FileInFlight | str] = SimpleQueue()
 
-    def start(self, pairs: list[tuple[Path, Path]], overwrite: bool) -> Iterator[_Job | None]:
-        """Read files; yield each when it is its turn, and None where batches are to be flushed."""
+    def start(
+        self, pairs: list[tuple[Path, Path]], overwrite: bool
+    ) -> Iterator[_FileInFlight | None]:
+        """Read files; yield each in its turn, and None where batches are to be flushed."""
         feeding = self._readers.submit(self._feed, pairs, overwrite)
         while (item := self._queue.get()) != _END:
-            yield item if isinstance(item, _Job) else None
+            yield item if isinstance(item, _FileInFlight) else None
         feeding.result()
 
-    def compute(self, job: _Job, batches: Batches) -> None:
-        """Hand a file's image to the batches as soon as it is read; it is written afterwards."""
-        if job.reading is None:
+    def compute(self, file: _FileInFlight, batches: Batches) -> None:
+        """Wait until a file is read, and add its image to the batches; it is written afterwards."""
+        if file.reading is None:
             return
         try:
-            canvas = job.reading.result()
+            canvas = file.reading.result()
         except ImageError as error:
-            self._finish(job, "failed", str(error))
+            self._finish(file, "failed", str(error))
         except _OUT_OF_MEMORY:
-            self._finish(job, "failed", _NEEDS_MEMORY)
+            self._finish(file, "failed", _NEEDS_MEMORY)
         else:
-            batches.add(canvas, functools.partial(self._computed, job, canvas))
+            batches.add(canvas, functools.partial(self._computed, file, canvas))
         finally:
-            # What has been written is to be freed, though its result may wait for its turn.
-            job.reading = None
+            # So that the image is freed once it is written, even if its result waits for its turn.
+            file.reading = None
 
     def stop(self) -> None:
-        """End all threads; files that are being written are given up, and leave nothing."""
+        """End all threads; files that are only half written leave nothing behind."""
         self._stopped.set()
         self._room.close()
         self._readers.shutdown(cancel_futures=True)
@@ -167,55 +169,55 @@ class _Pipeline:
         try:
             window = 0
             for source, target in pairs:
-                job = _Job(source, target)
+                file = _FileInFlight(source, target)
                 if os.path.lexists(target) and not overwrite:
-                    job.settle("skipped")
+                    file.settle("skipped")
                 else:
-                    job.pixels = max(pixel_count(source), _LEAST_PIXELS)
-                    window += job.pixels
+                    file.pixels = max(pixel_count(source), _LEAST_PIXELS)
+                    window += file.pixels
                     if window > self._window:
-                        # Before waiting for room, which those may hold that wait for their like.
+                        # Before waiting for room, which images in incomplete batches may take.
                         self._queue.put(_FLUSH)
-                        window = job.pixels
-                    if not self._room.take(job.pixels):
+                        window = file.pixels
+                    if not self._room.take(file.pixels):
                         return
-                    job.reading = self._readers.submit(self._read, source)
-                self._queue.put(job)
+                    file.reading = self._readers.submit(self._read, source)
+                self._queue.put(file)
         finally:
             self._queue.put(_END)
 
     def _read(self, source: Path) -> ImageCanvas:
         return ImageCanvas(read_image(source), self._channels)
 
-    def _computed(self, job: _Job, canvas: ImageCanvas, enough_memory: bool) -> None:
+    def _computed(self, file: _FileInFlight, canvas: ImageCanvas, enough_memory: bool) -> None:
         if enough_memory:
-            self._writers.submit(self._write, job, canvas)
+            self._writers.submit(self._write, file, canvas)
         else:
-            self._finish(job, "failed", _NEEDS_MEMORY)
+            self._finish(file, "failed", _NEEDS_MEMORY)
 
-    def _write(self, job: _Job, canvas: ImageCanvas) -> None:
+    def _write(self, file: _FileInFlight, canvas: ImageCanvas) -> None:
         try:
-            write_image(job.target, canvas.image, self._stopped)
+            write_image(file.target, canvas.image, self._stopped)
         except (ImageError, OutputError) as error:
-            self._finish(job, "failed", str(error))
+            self._finish(file, "failed", str(error))
         except _OUT_OF_MEMORY:
-            self._finish(job, "failed", _NEEDS_MEMORY)
+            self._finish(file, "failed", _NEEDS_MEMORY)
         except BaseException as error:
-            # For the thread that waits for the outcome.
-            job.outcome.set_exception(error)
+            # Raised in the thread that waits for the outcome.
+            file.outcome.set_exception(error)
         else:
-            self._finish(job, "purified")
+            self._finish(file, "purified")
 
-    def _finish(self, job: _Job, status: Status, error: str = "") -> None:
-        job.settle(status, error)
-        self._room.give(job.pixels)
+    def _finish(self, file: _FileInFlight, status: Status, error: str = "") -> None:
+        file.settle(status, error)
+        self._room.give(file.pixels)
 
 
 class _Room:
-    """A bound on pixels: one waits until there is room for more.
+    """A limit on the pixels in flight: `take` waits until there is room.
 
     Args:
-        limit: How many there may be; an image that has more comes alone.
+        limit: Most pixels at once; an image that has more must be the only one.
     """
 
     def __init__(self, limit: int) -> None:
@@ -225,7 +227,7 @@ class _Room:
         self._changed = threading.Condition()
 
     def take(self, pixels: int) -> bool:
-        """Wait for room, and take it; False where it has been closed instead."""
+        """Wait for room and take it; return False if it was closed meanwhile."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._closed or not self._taken or self._taken + pixels <= self._limit

@@ -21,10 +21,10 @@ def plan(
 
     Args:
         inputs: Image files, and folders that are searched recursively.
-        output: A folder, below which the structure of input folders is kept; or, for a single
-            input file, the file to write, if its suffix is one of an image.
+        output: A folder, in which the structure of input folders is kept; or, for a single input
+            file, the file to write, if its suffix is that of an image.
         format: One of `FORMATS`; by default the suffix of an output file, else PNG.
-        on_error: Told of folders that cannot be read.
+        on_error: Called for folders that cannot be read.
 
     Returns:
         Pairs of source and target.
@@ -44,7 +44,7 @@ def plan(
     suffix = output.suffix.lower()
     if len(inputs) == 1 and not inputs[0].is_dir() and suffix in SUFFIXES:
         if format is not None and SUFFIXES[suffix] != format:
-            raise InputError(f"{output}: its suffix does not go with format '{format}'")
+            raise InputError(f"{output}: its suffix does not fit format '{format}'")
         pairs = [(inputs[0], output)]
     elif suffix in Image.registered_extensions() and not output.is_dir():
         known = ", ".join(SUFFIXES)
@@ -55,7 +55,7 @@ def plan(
         if output.exists() and not output.is_dir():
             raise OutputError(f"{output}: is a file, not a folder")
         pairs = _folder_plan(inputs, output, FORMATS[format or "png"][0], on_error)
-    # realpath, unlike Path.resolve, makes no error of links that lead in a circle.
+    # Unlike Path.resolve, realpath does not raise on links that lead in a circle.
     sources = {os.path.realpath(source) for source, _ in pairs}
     for source, target in pairs:
         if os.path.realpath(target) in sources:
@@ -70,10 +70,10 @@ def _folder_plan(
     on_error: Callable[[OSError], None] | None,
 ) -> list[tuple[Path, Path]]:
     root = os.path.realpath(output)
-    found: dict[str, tuple[Path, Path]] = {}  # real path -> source, and its path below the output
+    sources: dict[str, tuple[Path, Path]] = {}  # real path -> source, path relative to the output
     for path in inputs:
         if not path.is_dir():
-            found.setdefault(os.path.realpath(path), (path, Path(path.name)))
+            sources.setdefault(os.path.realpath(path), (path, Path(path.name)))
             continue
         # An output folder inside an input folder holds earlier results, not inputs.
         nested = os.path.realpath(path) != root
@@ -81,13 +81,13 @@ def _folder_plan(
         if not inside:
             raise InputError(f"{path}: holds no images ({', '.join(SUFFIXES)})")
         for source in inside:
-            found.setdefault(os.path.realpath(source), (source, source.relative_to(path)))
-    shared = Counter(relative.with_suffix(suffix) for _, relative in found.values())
+            sources.setdefault(os.path.realpath(source), (source, source.relative_to(path)))
+    shared = Counter(relative.with_suffix(suffix) for _, relative in sources.values())
     taken: dict[Path, Path] = {}
-    for source, relative in found.values():
+    for source, relative in sources.values():
         target = output / relative.with_suffix(suffix)
         if shared[relative.with_suffix(suffix)] > 1:
-            # photo.jpg beside photo.png: keep the whole name of each.
+            # For example photo.jpg and photo.png: both keep their whole name.
             target = output / relative.with_name(relative.name + suffix)
         if target in taken:
             raise InputError(f"{taken[target]} and {source} would both become {target}")

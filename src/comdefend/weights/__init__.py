@@ -7,6 +7,9 @@ the attribute ``comdefend.weights``, so it can be called in place of that functi
 import sys
 from types import ModuleType
 
+RECOMMENDED = "rgb-variable@2"
+"""The purifier to take unless something speaks for another: the default of every command."""
+
 
 class _CallablePackage(ModuleType):
     def __call__(self) -> list[str]:

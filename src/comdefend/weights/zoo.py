@@ -10,6 +10,7 @@ import torch
 
 from comdefend.errors import DataMissingError, InputError, WeightsError
 from comdefend.nn.purifier import ComDefend
+from comdefend.weights import RECOMMENDED
 from comdefend.weights.files import read_kind, read_network, read_record, save_weights
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ __all__ = [
     "RECOMMENDED", "checksum", "classifier_weights", "load", "load_classifier", "load_purifying",
     "load_record", "save_weights", "split_rate", "weights",
 ]  # fmt: skip
-
-RECOMMENDED = "rgb-variable@2"
-"""The purifier to take where nothing speaks for another: the default of every command."""
 
 _SHIPPED = resources.files("comdefend.weights") / "shipped"
 _SUFFIX = ".safetensors"

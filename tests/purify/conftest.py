@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import torch
+
+from comdefend.nn.config import PurifierConfig
+from comdefend.nn.purifier import ComDefend
+from comdefend.purify.batches import Batches
+
+
+class TensorCanvas:
+    """(1, C, H, W) uint8 as a canvas."""
+
+    def __init__(self, pixels):
+        self.pixels, self.size = pixels, tuple(pixels.shape[-2:])
+
+    def read(self, rows, columns):
+        return self.pixels[..., rows, columns].clone()
+
+    def write(self, rows, columns, pixels):
+        self.pixels[..., rows, columns] = pixels
+
+
+@pytest.fixture(scope="session")
+def purify_images():
+    """Purify copies of (1, C, H, W) uint8 images together; return them, and which are done."""
+
+    def purify(purifier, images, tile):
+        batches, done = Batches(purifier, tile), {}
+        copies = [image.clone() for image in images]
+        for n, copy in enumerate(copies):
+            batches.add(TensorCanvas(copy), lambda enough, n=n: done.update({n: enough}))
+        batches.flush()
+        assert sorted(done) == list(range(len(images)))
+        return copies, [done[n] for n in range(len(images))]
+
+    return purify
+
+
+@pytest.fixture(scope="session")
+def purify_alone(purify_images):
+    """Purify one image, and return it."""
+
+    def purify(purifier, image, tile=10_000):
+        (purified,), (done,) = purify_images(purifier, [image], tile)
+        assert done
+        return purified
+
+    return purify
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    torch.manual_seed(0)
+    return ComDefend(PurifierConfig(encoder_widths=(4,), decoder_widths=(4,), code_maps=2)).eval()
+
+
+class InDouble:
+    """A purifier in double precision: no logit is so near 0 that rounding turns a bit."""
+
+    def __init__(self, purifier):
+        self.purifier, self.config = purifier.double(), purifier.config
+        self.device = torch.device("cpu")
+
+    def __call__(self, images):
+        return self.purifier(images.double())
+
+    def whole(self, pixels):
+        return (self.purifier(pixels.double() / 255) * 255).round().to(torch.uint8)
+
+
+@pytest.fixture(scope="session")
+def in_double():
+    return InDouble
+
+
+@pytest.fixture(scope="session")
+def photo(chelsea):
+    """(1, 3, 70, 90) uint8."""
+    pixels = np.array(chelsea.crop((100, 50, 190, 120)))
+    return torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
