@@ -50,6 +50,7 @@ def test_parts_of_large_images_go_together(purify_images, purify_alone):
     purifier = Counting()
     together, _ = purify_images(purifier, images, tile=30)
     assert max(count for count, *_ in purifier.shapes) == 4
+    assert max(count * h * w for count, _, h, w in purifier.shapes) <= (30 + 2 * 4) ** 2
     assert differ(together, [purify_alone(purifier, image) for image in images]) <= 1
 
 

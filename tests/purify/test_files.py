@@ -1,4 +1,3 @@
-import os
 import shutil
 import subprocess
 import sys
@@ -180,7 +179,7 @@ def test_a_rate_replaces_the_one_in_the_name(tmp_path, chelsea):
     assert purified("rgb-variable") == purified("rgb-variable@2", bpp=12) == whole
     assert purified("rgb-variable@2") == low
     assert purified("rgb-variable@2", bpp=6) == purified(load("rgb-variable"), bpp=6) == middle
-    with pytest.raises(InputError, match="work at 0.5, 1, 2, 3, 6, 12 bits per pixel, not at 4"):
+    with pytest.raises(InputError, match=r"work at 0\.5, 1, 2, 3, 6, 12 bits per pixel, not at 4"):
         purified("rgb-variable@2", bpp=4)
 
 
@@ -195,24 +194,3 @@ def test_purifying_imports_neither_attacks_nor_data_sets_nor_training(tmp_path):
     assert rooms == {"common", "data", "engines", "errors", "nn", "purify", "weights"}
     assert not imported & {"comdefend.data.sources", "comdefend.nn.classifier"}
     assert len(imported) <= 32
-
-
-def test_a_24_megapixel_photo_needs_less_than_2_gib(tmp_path, chelsea):
-    chelsea.resize((6000, 4000)).save(tmp_path / "large.jpg")
-    # The real weights on the real size; three tiles need as much memory as all 176 do.
-    script = (
-        "import itertools, re, sys\n"
-        "from pathlib import Path\n"
-        "import comdefend.purify.tiling as tiling\n"
-        "from comdefend import purify_files\n"
-        "tiles = tiling.tiles\n"
-        "tiling.tiles = lambda *a: itertools.islice(tiles(*a), 3)\n"
-        "assert purify_files([sys.argv[1]], sys.argv[2])[0].status == 'purified'\n"
-        # Not ru_maxrss, in which a process inherits what its parent holds.
-        "print(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])\n"
-    )
-    out = subprocess.run(
-        [sys.executable, "-c", script, tmp_path / "large.jpg", tmp_path / "out.bmp"],
-        capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "2"},
-    )  # fmt: skip
-    assert int(out.stdout) < 2 * 1024**2
