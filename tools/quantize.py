@@ -1,7 +1,8 @@
 """Measure the ranges of shipped weights for 8-bit integers: ``python -m tools.quantize NAME``.
 
-On training images of the data set that the weights were trained on, which COMDEFEND_DATA holds.
---sensitivity prints what each layer costs in precision by itself.
+NAME may be followed by ``@BPP``. Measures on training images of the data set that the weights were
+trained on, in the folder that COMDEFEND_DATA names. Needs a processor that computes in 8-bit
+integers. ``--sensitivity`` prints how much precision each layer costs by itself.
 """
 
 import argparse
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from comdefend import load, weights
+from comdefend import load
 from comdefend.common.extras import require
 from comdefend.data.sources import load_image_set
 from comdefend.engines import calibrate, check_engine, open_engine, save_calibration
@@ -23,8 +24,8 @@ IMAGES, CHECKED, SEED = 300, 100, 0
 def main() -> None:
     """Calibrate, check and save; print what was lost."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", choices=weights())
-    parser.add_argument("--sensitivity", action="store_true")
+    parser.add_argument("name", help="shipped weights, at one of their rates")
+    parser.add_argument("--sensitivity", action="store_true", help="print the cost of each layer")
     parser.add_argument("--floats", nargs="*", help="layers that stay in floats")
     arguments = parser.parse_args()
     name = arguments.name
@@ -36,8 +37,9 @@ def main() -> None:
     pixels = images.images.float() / 255
     measured, held_out = pixels[:IMAGES], pixels[IMAGES:]
     calibration = calibrate(purifier, measured, arguments.floats)
+    layers = sorted({key.rpartition(".")[0] for key in calibration})
     if arguments.sensitivity:
-        for layer in sorted({key.rpartition(".")[0] for key in calibration}):
+        for layer in layers:
             alone = {key: value for key, value in calibration.items() if f"{layer}." in key}
             engine = open_engine(purifier, "openvino", "int8", calibration=alone)
             print(layer, check_engine(engine, purifier, held_out))
@@ -51,7 +53,7 @@ def main() -> None:
         "data": data,
         "images": IMAGES,
         "seed": SEED,
-        "layers": sorted({key.rpartition(".")[0] for key in calibration}),
+        "layers": layers,
         "nncf": require("nncf", "quantize").__version__,
         "psnr": agreement.psnr,
         "flipped": agreement.flipped,

@@ -10,5 +10,5 @@ from tools.ship_weights import SHIPPED
 
 @pytest.mark.parametrize("name", [*zoo.weights(), *zoo.classifier_weights()])
 def test_cards_are_those_of_their_records(name):
-    text = (SHIPPED / f"{name}.md").read_text()
-    assert text == model_card(comdefend.load_record(name)), "run: python -m tools.ship_weights --cards"
+    text, expected = (SHIPPED / f"{name}.md").read_text(), model_card(comdefend.load_record(name))
+    assert text == expected, "run: python -m tools.ship_weights --cards"

@@ -2,8 +2,11 @@
 
 import functools
 import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,6 +15,9 @@ from rich.text import Text
 
 from comdefend.engines.backends import ENGINES
 from comdefend.weights import RECOMMENDED
+
+if TYPE_CHECKING:
+    from comdefend.purify.pipeline import PurifiedFile
 
 
 def register(app: typer.Typer) -> None:
@@ -90,24 +96,11 @@ def purify(
 ) -> None:
     """Purify files; the help text is above."""
     from comdefend.cli.options import open_device
-    from comdefend.purify.files import LossyOutputWarning, purify_files
-    from comdefend.purify.pipeline import PurifiedFile
+    from comdefend.purify.files import purify_files
 
     console = Console(stderr=True)
     say = functools.partial(console.print, markup=False, highlight=False, soft_wrap=True)
-    name = TextColumn("{task.fields[name]}")
-    columns = (TextColumn("purifying"), BarColumn(), MofNCompleteColumn(), _Rate(), name)
-    with (
-        Progress(*columns, console=console, disable=not console.is_terminal) as bar,
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("always", LossyOutputWarning)
-        warnings.showwarning = lambda message, *_: say(f"note: {message}")
-        task = bar.add_task("", name="")
-
-        def show(result: PurifiedFile, total: int) -> None:
-            bar.update(task, total=total, advance=1, name=result.source.name)
-
+    with _progress(console, say) as progress:
         results = purify_files(
             inputs,
             output,
@@ -118,17 +111,42 @@ def purify(
             device=open_device(device),
             engine=engine,
             precision=precision,
-            progress=show,
+            progress=progress,
         )
-    counts = {s: sum(r.status == s for r in results) for s in ("purified", "skipped", "failed")}
     for result in results:
         if result.status == "failed":
             say(f"failed: {result.source}: {result.error}", style="bold red")
-    summary = f"{counts['purified']} purified"
-    summary += f", {counts['skipped']} already there (--overwrite purifies them again)" * bool(
-        counts["skipped"]
-    )
-    summary += f", {counts['failed']} failed" * bool(counts["failed"])
-    print(summary)
-    if counts["failed"]:
+    print(_summary(results))
+    if any(result.status == "failed" for result in results):
         raise typer.Exit(1)
+
+
+@contextmanager
+def _progress(
+    console: Console, say: Callable[..., None]
+) -> "Iterator[Callable[[PurifiedFile, int], None]]":
+    """Show a bar on a terminal, and warnings as notes."""
+    from comdefend.purify.files import LossyOutputWarning
+
+    name = TextColumn("{task.fields[name]}")
+    columns = (TextColumn("purifying"), BarColumn(), MofNCompleteColumn(), _Rate(), name)
+    with (
+        Progress(*columns, console=console, disable=not console.is_terminal) as bar,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("always", LossyOutputWarning)
+        warnings.showwarning = lambda message, *_: say(f"note: {message}")
+        task = bar.add_task("", name="")
+        yield lambda result, total: bar.update(
+            task, total=total, advance=1, name=result.source.name
+        )
+
+
+def _summary(results: "list[PurifiedFile]") -> str:
+    counts = Counter(result.status for result in results)
+    summary = f"{counts['purified']} purified"
+    if counts["skipped"]:
+        summary += f", {counts['skipped']} already there (--overwrite redoes them)"
+    if counts["failed"]:
+        summary += f", {counts['failed']} failed"
+    return summary
