@@ -9,7 +9,7 @@ from comdefend.weights.zoo import load, load_purifying, save_weights
 
 
 def denoiser(channels=3, widths=(4, 6, 8), last=True):
-    """A denoiser with random weights, and statistics of its features as after training."""
+    """A denoiser with random weights and the batch statistics of a trained one."""
     torch.manual_seed(0)
     found = Denoiser(DenoiserConfig(channels, widths))
     if last:
@@ -18,7 +18,7 @@ def denoiser(channels=3, widths=(4, 6, 8), last=True):
     return found.eval()
 
 
-def test_an_untrained_denoiser_takes_nothing_off():
+def test_an_untrained_denoiser_returns_the_images():
     images = torch.rand(2, 3, 32, 32)
     assert denoiser(last=False)(images).equal(images)
 
@@ -39,7 +39,7 @@ def test_padding_leaves_sizes_that_need_none_alone():
     torch.testing.assert_close(model(images), expected.clamp(0, 1))
 
 
-def test_gradients_pass_where_values_are_cut_off():
+def test_gradients_pass_where_values_are_clamped():
     model = denoiser(last=False)
     # Everything is made darker than black.
     torch.nn.init.constant_(model.last.bias, 30.0)
@@ -84,7 +84,7 @@ def test_bad_configurations(values, message):
         build(DenoiserConfig, values, "network")
 
 
-def test_weights_load_as_they_were_saved_and_are_no_comdefend(tmp_path):
+def test_weights_load_as_they_were_saved_and_are_no_purifier(tmp_path):
     model, file = denoiser(), tmp_path / "denoiser.safetensors"
     save_weights(file, model, {"seed": 7})
     images = torch.rand(2, 3, 12, 12)
@@ -94,6 +94,8 @@ def test_weights_load_as_they_were_saved_and_are_no_comdefend(tmp_path):
         assert opened(images).equal(model(images))
     with pytest.raises(WeightsError, match="holds no comdefend purifier"):
         load(file)
+    with pytest.raises(InputError, match="a denoiser has no rates; leave @2 out"):
+        load_purifying(f"{file}@2")
     file.write_bytes(file.read_bytes()[:-4])
     with pytest.raises(WeightsError):
         load_purifying(file)

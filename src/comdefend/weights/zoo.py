@@ -111,13 +111,16 @@ def load_purifying(
     from comdefend.nn.denoiser import Denoiser
     from comdefend.nn.pixelcnn import PixelCNN
 
-    path = _locate(split_rate(str(name))[0], weights())
-    match read_kind(path):
-        case Denoiser.kind:
-            return read_network(path, Denoiser, device)
-        case PixelCNN.kind:
-            return read_network(path, PixelCNN, device)
-    return load(name, device)
+    stored, bpp = split_rate(str(name))
+    path = _locate(stored, weights())
+    kind = read_kind(path)
+    if kind not in (Denoiser.kind, PixelCNN.kind):
+        return load(name, device)
+    if bpp is not None:
+        raise InputError(f"{name}: a {kind} has no rates; leave @{bpp:g} out")
+    if kind == Denoiser.kind:
+        return read_network(path, Denoiser, device)
+    return read_network(path, PixelCNN, device)
 
 
 def load_record(name: str | Path) -> dict[str, Any]:
