@@ -25,6 +25,7 @@ NOTE = "<!-- Written by `python -m tools.docs` from tools/docs/templates/{path}:
 FUNCTIONS: dict[str, Callable[..., object]] = {
     "ablation": comparisons.ablation,
     "attack_title": speed.attack_title,
+    "attacks_through": experiment.attacks_through,
     "bench_machine": bench.machine,
     "bench_ms": bench.milliseconds,
     "bench_notes": bench.notes,

@@ -1,15 +1,26 @@
 """Everything that one experiment measured."""
 
 from comdefend.evaluation.record import Defense, Record
-from comdefend.report.markdown import escape, markdown_table
-from comdefend.report.summary import Column, percent
+from comdefend.report.markdown import adaptive_note, escape, markdown_table
+from comdefend.report.summary import Column, attack_name, percent
 from tools.docs.markdown import table
 from tools.docs.records import evaluation
 
 
 def summary(name: str) -> str:
-    """Every defence under every attack."""
-    return markdown_table(evaluation(name)).strip()
+    """Every defence under every attack; docs/tables/README.md has the note that all tables share."""
+    record = evaluation(name)
+    return markdown_table(record).replace(adaptive_note(record), "").strip()
+
+
+def attacks_through(name: str) -> str:
+    """The attacks that an experiment made through its defences, with their steps."""
+    made = {
+        attack_name(row.attack) + (f"-{row.steps}" if row.steps else ""): None
+        for row in evaluation(name).results
+        if row.threat == "adaptive" and row.attack
+    }
+    return ", ".join(made)
 
 
 def rounding(name: str) -> str:
