@@ -8,7 +8,7 @@ from tools.docs.records import evaluation
 
 
 def summary(name: str) -> str:
-    """Every defence under every attack; docs/tables/README.md has the note that all tables share."""
+    """Every defence under every attack; the note that all tables share stands in their README."""
     record = evaluation(name)
     return markdown_table(record).replace(adaptive_note(record), "").strip()
 
