@@ -110,7 +110,7 @@ def test_the_module_runs_and_ends_with_its_exit_code(tmp_path):
             "unknown weights 'nothere'",
         ),
         ([*EVALUATE, "--attack", "magic"], "unknown attack 'magic'; known: fgsm"),
-        ([*EVALUATE, "--attack", "bim:x"], "steps must be a number, as in bim:10"),
+        ([*EVALUATE, "--attack", "bim:x"], "unknown attack 'bim:x'; known: fgsm"),
         ([*EVALUATE, "--eps", "0.5"], "eps must be whole numbers of 1/255"),
         ([*EVALUATE, "--eps", "nan"], "eps"),
         ([*EVALUATE, "--eps", "inf"], "eps"),
