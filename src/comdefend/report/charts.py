@@ -71,7 +71,8 @@ class Figure:
             # All panels have the same selection; one is enough.
             warnings.filterwarnings("ignore", "Automatically deduplicated selection")
             chart = alt.concat(*self.panels, columns=columns).resolve_scale(**resolve)
-            return chart.to_dict()
+            # Altair has checked each part already, when it was made.
+            return chart.to_dict(validate=False)
 
     @cached_property
     def svg(self) -> str:
@@ -185,10 +186,12 @@ def lines(
     pale = alt.when(picked).then(alt.value(1)).otherwise(alt.value(0.12))
     shared: Look = {"x": x, "y": y, "color": look["color"], "opacity": pale}
     base = of(rows).encode(**shared)
-    marks = of(rows if points is None else points).mark_point(filled=True, size=48)
+    marks = base if points is None else of(points).encode(**shared)
     layers = [
         base.mark_line(strokeWidth=1.7).encode(strokeDash=look["strokeDash"]),
-        marks.encode(shape=look["shape"], tooltip=_tooltip(tips), **shared).add_params(picked),
+        marks.mark_point(filled=True, size=48)
+        .encode(shape=look["shape"], tooltip=_tooltip(tips))
+        .add_params(picked),
     ]
     if any("low" in row for row in rows):
         bars = base.mark_rule(strokeWidth=0.9).encode(y=_like(y, "low"), y2="high:Q")
@@ -203,9 +206,9 @@ def dots(
     x: alt.X,
     title: alt.Title,
     tips: Mapping[str, str],
-    kinds: Sequence[str] = ("",),
+    kinds: Sequence[str] = (),
 ) -> Panel:
-    """Draw one point for each name and kind, on a line from the axis.
+    """Draw a point for each name, or for each name and kind, on a line from the axis.
 
     Args:
         rows: ``name``, ``kind``, ``x``, ``start`` of the line, and ``text``, written at ``end``;
@@ -215,11 +218,13 @@ def dots(
         x: The axis.
         title: Of the panel.
         tips: What the pointer shows at a point: field -> its name there.
-        kinds: What stands below each other at one name.
+        kinds: What stands below each other at one name; nothing for one point each.
     """
-    y = alt.Y("name:N", sort=list(names), title=None, scale=alt.Scale(padding=0.2))
-    offset = alt.YOffset("kind:N", sort=list(kinds), scale=alt.Scale(padding=0.1))
-    base = of(rows).encode(y=y, yOffset=offset, x=x)
+    y = alt.Y("name:N", title=None, scale=alt.Scale(domain=list(names), padding=0.2))
+    base = of(rows).encode(y=y, x=x)
+    if kinds:
+        scale = alt.Scale(domain=list(kinds), padding=0.1)
+        base = base.encode(yOffset=alt.YOffset("kind:N", scale=scale))
     points = base.transform_filter("isValid(datum.x)").encode(color=look["color"])
     return alt.layer(
         points.mark_rule(strokeWidth=1.3, opacity=0.35).encode(x=_like(x, "start"), x2="x:Q"),
@@ -230,7 +235,7 @@ def dots(
         base.mark_text(align="left", dx=8).encode(x=_like(x, "end"), text="text:N"),
         title=title,
         width=PLOT[0],
-        height=len(names) * (12 + 13 * len(kinds)),
+        height=len(names) * (12 + 13 * max(1, len(kinds))),
     )
 
 
@@ -253,8 +258,8 @@ def heat_map(
     shade = alt.when("isValid(datum.value)").then(alt.Color("value:Q", scale=colors, legend=None))
     dark = alt.when(f"abs(datum.value) > {0.6 * most}").then(alt.value("white"))
     base = of(rows).encode(
-        x=alt.X("label:N", sort=list(labels), title=None, axis=slanted),
-        y=alt.Y("name:N", sort=list(names), title=None),
+        x=alt.X("label:N", title=None, axis=slanted, scale=alt.Scale(domain=list(labels))),
+        y=alt.Y("name:N", title=None, scale=alt.Scale(domain=list(names))),
     )
     return alt.layer(
         base.mark_rect(stroke="white", strokeWidth=1.5).encode(

@@ -146,7 +146,7 @@ def reconstruction(record: Record) -> Figure | None:
     # What leaves clean images all but alone would press the others together.
     low, high = max(0.0, min(values) - 4), min(_MOST_PSNR, max(values) + 4)
     points = [
-        {"name": name, "text": f"{psnr:.1f}" + (" →" if psnr > high else ""), "kind": ""}
+        {"name": name, "text": f"{psnr:.1f}" + (" →" if psnr > high else "")}
         | {"start": low, "x": min(psnr, high), "end": min(psnr, high)}
         for name, psnr in sizes.items()
     ]
@@ -202,7 +202,7 @@ def detection_roc(record: Record) -> Figure | None:
     style = styles(record.defense_names, UNDEFENDED)
     series = {name: f"{name}, {roc.auroc or 0:.2f}" for name, roc in found.items()}
     curves = [
-        {"series": series[name], "x": 100 * x, "y": 100 * y}
+        {"series": series[name], "x": round(100 * x, 2), "y": round(100 * y, 2)}
         for name, roc in found.items()
         for x, y in zip(roc.fpr, roc.tpr, strict=True)
     ]
@@ -242,7 +242,7 @@ def _curve(record: Record, defense: str, threat: str, norm: str) -> dict[float, 
 
 def point_of(share: Share, axis: str) -> dict[str, str | float]:
     """Return a share on an axis, in percent, and what the pointer shows of it."""
-    low, high = 100 * share.low, 100 * share.high
+    value, low, high = (round(100 * x, 2) for x in (share.accuracy, share.low, share.high))
     accuracy = f"{percent(share.accuracy)} ({low:.0f} to {high:.0f})"
-    place = {axis: 100 * share.accuracy, "low": low, "high": high}
+    place = {axis: value, "low": low, "high": high}
     return {**place, "accuracy": accuracy, "images": share.images}

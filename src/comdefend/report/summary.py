@@ -16,10 +16,10 @@ from comdefend.evaluation.statistics import Share, worst_case
 
 NOT_MEASURED = "not measured"
 SENSES = {
-    "oblivious": "the attacker does not know about the defence",
-    "transfer": "the attack was made on another classifier",
-    "adaptive": "the attacker attacks through the defence",
-    "query": "the attacker sees only answers",
+    "oblivious": "attacker does not know about the defence",
+    "transfer": "attack made on another classifier",
+    "adaptive": "attacker attacks through the defence",
+    "query": "attacker sees only answers",
 }
 """Threat model -> what it means, in the order of figures."""
 # The bound that the field reports most, for headlines.

@@ -1,5 +1,5 @@
 // Draws every chart of the page where its picture stands; a picture without its chart stays.
-const ENTRY = 230, PANEL = 330, MARGIN = 110, NARROW = 480;
+const ENTRY = 230, PANEL = 330, MARGIN = 140, NARROW = 480;
 const themes = JSON.parse(document.getElementById("themes").textContent);
 const shade = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
 
