@@ -23,7 +23,6 @@ from comdefend.evaluation.record import UNDEFENDED, Record, Row, load_record, sa
 from comdefend.evaluation.run import Progress, Run
 from comdefend.evaluation.subjects import Given
 from comdefend.nn.batches import device_of
-from comdefend.report.html import write_report
 from comdefend.report.markdown import markdown_table
 from comdefend.report.notebook import summary_html, summary_text
 from comdefend.weights.zoo import RECOMMENDED
@@ -88,6 +87,9 @@ class Evaluation:
         Raises:
             OutputError: The file cannot be written.
         """
+        # The charting library takes seconds to import.
+        from comdefend.report.html import write_report
+
         write_report(self.record, Path(path), self.panels)
 
     def save(self, path: str | Path) -> None:

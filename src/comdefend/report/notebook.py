@@ -3,8 +3,6 @@
 Both have one column for each bound: the accuracy under all attacks within it, image by image.
 """
 
-import io
-
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -37,17 +35,19 @@ def summary_html(record: Record) -> str:
     )
 
 
-def summary_text(record: Record, width: int = 100) -> str:
-    """Return the summary as text for a terminal of so many columns."""
-    console = Console(width=width, file=io.StringIO(), highlight=False, markup=False)
+def summary_text(record: Record) -> str:
+    """Return the summary as text without colours, as wide as the terminal."""
+    console = Console(
+        color_system=None, force_jupyter=False, highlight=False, markup=False, emoji=False
+    )
     summary = summarize(record, by_bound(record))
-    note = f"{_note(record)} In %; two figures are oblivious / adaptive.{_fewer(record, summary)}"
-    console.print(headline(summarize(record)))
-    console.print(_table(summary))
-    console.print(note)
-    assert isinstance(console.file, io.StringIO)
-    lines = console.file.getvalue().splitlines()
-    return "\n".join(line.rstrip() for line in lines)
+    with console.capture() as capture:
+        console.print(headline(summarize(record)))
+        console.print(_table(summary))
+        console.print(
+            f"{_note(record)} In %; two figures are oblivious / adaptive.{_fewer(record, summary)}"
+        )
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
 def _table(summary: Summary) -> Table:
