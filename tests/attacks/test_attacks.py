@@ -6,38 +6,15 @@ import torch.nn.functional as F
 from torch import nn
 
 import comdefend
-from comdefend.attacks import ATTACKS, Attack, check_eps, run_attack
+from comdefend.attacks import ATTACKS, run_attack
 from comdefend.data.shipped import fashion_images
 from comdefend.defenses import DefendedClassifier
-from comdefend.errors import InputError, InputTypeError
+from comdefend.errors import InputError
+from tests.attacks.tiny import accuracy, loss, tiny_batch, tiny_classifier
 
 # Enough for a network of 8x8 pixels.
 FEW_STEPS = {"cw": 20, "hopskipjump": 2, "square": 50}
 QUERY = [name for name, attack in ATTACKS.items() if attack.kind == "query"]
-
-
-def accuracy(model, images, labels):
-    with torch.no_grad():
-        return (model(images).argmax(1) == labels).float().mean().item()
-
-
-def loss(model, images, labels):
-    with torch.no_grad():
-        return F.cross_entropy(model(images), labels).item()
-
-
-def tiny_classifier(classes=5):
-    torch.manual_seed(classes)
-    layers = nn.Conv2d(1, 4, 3, padding=1), nn.ELU(), nn.Flatten(), nn.Linear(256, classes)
-    return nn.Sequential(*layers).eval()
-
-
-def tiny_batch(model, count=4):
-    """8-bit images away from black and white, with the labels that the model gives them."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(60, 196, (count, 1, 8, 8), generator=generator) / 255
-    with torch.no_grad():
-        return images, model(images).argmax(1)
 
 
 class Line(nn.Module):
@@ -157,33 +134,6 @@ def test_only_pgd_starts_at_random():
         assert first.equal(second) == same
 
 
-def test_the_single_step_of_fast_adversarial_training():
-    """Wong et al. 2020: from a random start, a step of 1.25 eps, back into the ball."""
-    model = tiny_classifier()
-    images, labels = tiny_batch(model)
-    attacked = run_attack(model, images, labels, "pgd", 8, 1, step_size=10, seed=4, rounded=False)
-    with torch.random.fork_rng():
-        torch.manual_seed(4)
-        start = images + (2 * torch.rand(images.shape) - 1) * 8 / 255
-    start.requires_grad_()
-    F.cross_entropy(model(start), labels, reduction="sum").backward()
-    step = start.detach() + 10 / 255 * start.grad.sign()
-    expected = images + (step - images).clamp(-8 / 255, 8 / 255)
-    torch.testing.assert_close(attacked, expected, rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("attack", [a.name for a in ATTACKS.values() if a.takes_step_size])
-def test_a_small_step_size_keeps_the_attack_near_the_images(attack):
-    model = tiny_classifier()
-    images, labels = tiny_batch(model)
-    sizes = {"step_size": 2, "rounded": False}
-    attacked = run_attack(model, images, labels, attack, 20, 3, **sizes)
-    moved = (attacked - images).abs().max() * 255
-    # PGD's start alone may lie anywhere in the ball.
-    assert moved <= (20 if attack == "pgd" else 6) + 1e-3
-    assert not attacked.equal(run_attack(model, images, labels, attack, 20, 3, rounded=False))
-
-
 @pytest.mark.parametrize(("attack", "excess"), [("deepfool", 1.03), ("cw", 1.5)])
 def test_attacks_for_the_smallest_change_go_straight_to_the_boundary(attack, excess):
     images, _ = tiny_batch(tiny_classifier())
@@ -232,7 +182,9 @@ def test_rounding_undoes_smallest_changes():
 def test_query_attacks_need_no_gradients(attack):
     model = tiny_classifier()
     images, labels = tiny_batch(model)
-    attacked = run_attack(Unhelpful(model).eval(), images, labels, attack, 20, FEW_STEPS.get(attack))
+    attacked = run_attack(
+        Unhelpful(model).eval(), images, labels, attack, 20, FEW_STEPS.get(attack)
+    )
     assert accuracy(model, attacked, labels) < 1
 
 
@@ -293,24 +245,6 @@ def test_autoattack_is_at_least_as_strong_as_pgd():
         assert accuracy(model, auto, labels) <= accuracy(model, pgd, labels)
 
 
-def test_an_attack_leaves_the_model_as_it_was():
-    model = tiny_classifier()
-    model[0].weight.requires_grad_(False)
-    run_attack(model, *tiny_batch(model), "fgsm", 4)
-    assert [p.requires_grad for p in model.parameters()] == [False, True, True, True]
-
-
-def test_attacks_work_where_gradients_are_off():
-    model = tiny_classifier()
-    images, labels = tiny_batch(model)
-    expected = run_attack(model, images, labels, "pgd", 8, 2)
-    with torch.no_grad():
-        assert run_attack(model, images, labels, "pgd", 8, 2).equal(expected)
-    with torch.inference_mode():
-        copies = images.clone(), labels.clone()
-        assert run_attack(model, *copies, "pgd", 8, 2).equal(expected)
-
-
 def test_attacking_the_defended_classifier_is_adaptive(shipped):
     classifier, images, labels = shipped
     images, labels = images[:4], labels[:4]
@@ -319,75 +253,3 @@ def test_attacking_the_defended_classifier_is_adaptive(shipped):
         run_attack(model, images, labels, "pgd", 16, 5) for model in (classifier, defended)
     )
     assert loss(defended, adaptive, labels) > loss(defended, oblivious, labels)
-
-
-def test_a_record_of_ones_own_can_be_run():
-    def run(model, images, labels, budget):
-        assert (budget.steps, budget.step_size, budget.seed, budget.random) == (7, None, 5, True)
-        return images + 1
-
-    attack = Attack(
-        name="white", title="White", norm="L2", kind="query", about="all white", steps=7, run=run
-    )
-    model = tiny_classifier()
-    images, labels = tiny_batch(model)
-    white = run_attack(model, images, labels, attack, seed=5, random=True)
-    assert white.eq(1).all()
-    clipped = run_attack(model, images, labels, attack, 3, seed=5, random=True, rounded=False)
-    torch.testing.assert_close(clipped, images + 3 / 255)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"attack": "fgsm", "eps": 0}, "eps is in units of 1/255, above 0 and at most 255: 0"),
-        ({"attack": "fgsm", "eps": 300}, "eps is in units of 1/255"),
-        ({"attack": "cw", "eps": float("nan")}, "eps is in units of 1/255"),
-        ({"attack": "pgd", "eps": 8 / 255}, r"eps is in units of 1/255, .* write 8$"),
-        ({"attack": "deepfool", "eps": 0.499}, "eps is in units of 1/255, .* write 127.2$"),
-        ({"attack": "square"}, "square needs eps, .* units of 1/255"),
-        ({"attack": "pgd", "eps": 8, "steps": 0}, "steps must be at least 1: 0"),
-        ({"attack": "fgsm", "eps": 8, "step_size": 2}, "fgsm takes no step_size"),
-        ({"attack": "pgd", "eps": 8, "step_size": -1}, "step_size is in units of 1/255, above 0"),
-        ({"attack": "pgd", "eps": 8, "step_size": 2 / 255}, "step_size is in .* hardly move"),
-    ],
-)
-def test_bad_use(options, message):
-    model = tiny_classifier()
-    with pytest.raises(InputError, match=message) as raised:
-        run_attack(model, *tiny_batch(model), **options)
-    assert "\n" not in str(raised.value)
-
-
-def test_eps_may_be_small_as_long_as_its_unit_is_clear():
-    check_eps(0.5)
-    check_eps(255)
-    with pytest.raises(InputError, match="attack_eps is in units of 1/255"):
-        check_eps(0.1, "attack_eps")
-
-
-@pytest.mark.parametrize(
-    ("change", "error", "message"),
-    [
-        (lambda x, y: (x * 255, y), InputError, r"must lie in \[0, 1\]"),
-        (lambda x, y: (x * torch.nan, y), InputError, r"must lie in \[0, 1\]"),
-        (lambda x, y: (x[0], y), InputError, r"shape \(N, C, H, W\)"),
-        (lambda x, y: (x[:0], y[:0]), InputError, "not empty"),
-        (lambda x, y: ((x * 255).byte(), y), InputTypeError, "must be float"),
-        (lambda x, y: (x, y.int()), InputTypeError, "must be int64"),
-        (lambda x, y: (x, y[:-1]), InputError, r"labels: must have shape \(4,\), not \(3,\)"),
-    ],
-)
-def test_bad_images_and_labels(change, error, message):
-    model = tiny_classifier()
-    with pytest.raises(error, match=message):
-        run_attack(model, *change(*tiny_batch(model)), "fgsm", 8)
-
-
-def test_bad_models():
-    model = tiny_classifier()
-    batch = tiny_batch(model)
-    with pytest.raises(InputError, match="training mode"):
-        run_attack(model.train(), *batch, "fgsm", 8)
-    with pytest.raises(InputTypeError, match=r"must be an nn\.Module, not function"):
-        run_attack(lambda x: x, *batch, "fgsm", 8)

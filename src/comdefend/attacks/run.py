@@ -1,4 +1,19 @@
-"""Running an attack on a batch of images."""
+"""Running an attack on a batch of images.
+
+Gradient attacks return each image where they ended, misclassified or not. Query attacks and
+AutoAttack return the clean image where they fail within eps; C&W does so where it fails altogether.
+
+Attacks of norm L2 look for the smallest change, and without eps return it at any size. With eps,
+each value of the change is clipped to eps, as the ComDefend paper states DeepFool and C&W at eps 2,
+8 and 16. Clipping weakens these attacks: an image just past the decision boundary falls back behind
+it. An L-infinity attack of the same eps is the stronger test. Rounding to 8 bits can undo a minimal
+L2 change in the same way, as most of its values are below 1/255.
+
+HopSkipJump takes thousands of queries per image with its 15 steps, and memory for several hundred
+copies of the images; Square takes one query per step. AutoAttack leaves out the parts whose loss
+needs more classes than the model has (targeted APGD below four, APGD-DLR below three), and warns
+through the logger "auto-attack" about models that it may misjudge.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,25 +39,7 @@ def run_attack(
     random: bool = False,
     rounded: bool = True,
 ) -> Tensor:
-    """Attack a model and return the attacked images.
-
-    Gradient attacks return each image where they ended, misclassified or not. Query attacks and
-    AutoAttack return the clean image where they fail within eps; C&W does so where it fails
-    altogether.
-
-    Attacks of norm L2 look for the smallest change, and without eps return it at any size. With
-    eps, each value of the change is clipped to eps, as the ComDefend paper states DeepFool and C&W
-    at eps 2, 8 and 16. Clipping weakens these attacks: an image just past the decision boundary
-    falls back behind it. An L-infinity attack of the same eps is the stronger test.
-
-    Rounding to 8 bits can undo a minimal L2 change in the same way, as most of its values are below
-    1/255. Rounded images tell whether an attack survives in an image file; to measure the attack
-    itself, pass ``rounded=False``.
-
-    HopSkipJump takes thousands of queries per image with its 15 steps, and memory for several
-    hundred copies of the images; Square takes one query per step. AutoAttack leaves out the parts
-    whose loss needs more classes than the model has (targeted APGD below four, APGD-DLR below
-    three), and warns through the logger "auto-attack" about models that it may misjudge.
+    """Attack a model and return the attacked images: see this module for how attacks differ.
 
     Args:
         model: Images in [0, 1] to logits (N, classes), in evaluation mode.
@@ -59,7 +56,8 @@ def run_attack(
             generator, which is left as it was.
         random: The model's answers are random: AutoAttack then takes its version "rand", which
             averages gradients over 20 draws. For other attacks, see `Expectation`.
-        rounded: Round to 8 bits, as an image file would.
+        rounded: Round to 8 bits, to see what survives in an image file; False measures the attack
+            itself.
 
     Returns:
         (N, C, H, W) in [0, 1]. When rounded, multiples of 1/255, and within a whole eps of 8-bit
