@@ -16,7 +16,7 @@ from comdefend.common.processor import Machine, this_machine
 from comdefend.data.sources import load_image_set
 from comdefend.defenses import DefendedClassifier
 from comdefend.evaluation.binary_code import code_statistics, random_signs
-from comdefend.evaluation.record import Flip
+from comdefend.evaluation.findings import Flip
 from comdefend.nn.batches import apply
 from comdefend.nn.metrics import peak_signal_noise_ratio
 from tools.attacking import Attack, attacked

@@ -7,7 +7,7 @@ The names below are all that most users need; each is imported when first asked 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from comdefend._version import __version__
 
 if TYPE_CHECKING:
     from comdefend.api import Evaluation, evaluate
@@ -45,6 +45,7 @@ __all__ = [
     "DefendedClassifier",
     "Evaluation",
     "PurifierConfig",
+    "__version__",
     "classifier_weights",
     "evaluate",
     "load",

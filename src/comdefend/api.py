@@ -1,27 +1,26 @@
 """Evaluating from Python: one function, and what it returns."""
 
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-import torch
 from torch import Tensor, nn
 
-from comdefend.attacks import Attack, find_attack, from_callable
+from comdefend.attacks import Attack
 from comdefend.classifiers import Normalized
 from comdefend.common.atomic import atomic_write
 from comdefend.data.image_set import ImageSet
-from comdefend.errors import ExtraMissingError, InputError, InputTypeError
+from comdefend.errors import ExtraMissingError, InputTypeError
 from comdefend.evaluation.experiment import Experiment
+from comdefend.evaluation.given import Given, Perturb, image_set, named_attack, named_defenses
 from comdefend.evaluation.loading import build_experiment
 from comdefend.evaluation.panels import Panel
 from comdefend.evaluation.record import UNDEFENDED, Record, Row, load_record, save_record
 from comdefend.evaluation.run import Progress, Run
-from comdefend.evaluation.subjects import Given
 from comdefend.nn.batches import device_of
 from comdefend.report.markdown import markdown_table
 from comdefend.report.notebook import summary_html, summary_text
@@ -31,9 +30,6 @@ DEFENSES = (UNDEFENDED, RECOMMENDED)
 ATTACKS = ("fgsm", "pgd")
 EPS = (2.0, 8.0)
 """What `evaluate` takes where nothing else is asked for."""
-
-Perturb = Callable[[nn.Module, Tensor, Tensor, float], Tensor]
-"""A user's attack: model, images, labels and eps in units of 1/255 -> attacked images."""
 
 
 class Rows(list[Row]):
@@ -161,9 +157,9 @@ def evaluate(
         ExtraMissingError: A library that an attack or defence needs is not installed.
         OutputError: The folder cannot be written.
     """
-    memory = _image_set(images, labels, data)
-    shields = _named_defenses(defenses)
-    assaults = [_named_attack(item) for item in attacks]
+    memory = image_set(images, labels, data)
+    shields = named_defenses(defenses)
+    assaults = [named_attack(item) for item in attacks]
     name = classifier if isinstance(classifier, str) else type(classifier).__name__
     source = data if isinstance(data, str) else "memory"
     values = {
@@ -223,28 +219,6 @@ def run(
     return evaluation
 
 
-def _image_set(
-    images: Tensor | np.ndarray | None,
-    labels: Tensor | np.ndarray | Sequence[int] | None,
-    data: str | ImageSet | None,
-) -> ImageSet | None:
-    """Return the images in memory; None where a data set is named."""
-    if (images is None) == (data is None) or (images is None) != (labels is None):
-        raise InputError("give either images and labels, or data")
-    if data is not None:
-        return None if isinstance(data, str) else data
-    pixels = torch.as_tensor(images).detach().cpu()
-    if pixels.is_floating_point():
-        low, high = (value.item() for value in pixels.aminmax()) if pixels.numel() else (0, 0)
-        if not 0 <= low <= high <= 1:
-            raise InputError(f"images: must lie in [0, 1] without NaN, found {low:g} to {high:g}")
-        pixels = (pixels * 255).round().to(torch.uint8)
-    classes = torch.as_tensor(labels).cpu()
-    if classes.is_floating_point() or classes.dtype == torch.bool:
-        raise InputTypeError(f"labels: must be integers, not {classes.dtype}")
-    return ImageSet(pixels, classes.to(torch.int64))
-
-
 def _own(
     classifier: nn.Module, mean: Sequence[float] | None, std: Sequence[float] | None
 ) -> nn.Module:
@@ -256,36 +230,6 @@ def _own(
 
 def _place(classifier: nn.Module | str) -> str:
     return "cpu" if isinstance(classifier, str) else str(device_of(classifier))
-
-
-def _named_defenses(defenses: Iterable[str | nn.Module]) -> dict[str, nn.Module | None]:
-    """Return defences by name: modules by that of their class, None where the name is all."""
-    named: dict[str, nn.Module | None] = {}
-    for item in defenses:
-        if isinstance(item, str):
-            named[item] = None
-        elif isinstance(item, nn.Module):
-            kind = type(item).__name__
-            count = sum(name == kind or name.startswith(f"{kind} ") for name in named)
-            named[f"{kind} {count + 1}" if count else kind] = item
-        else:
-            raise InputTypeError(
-                f"defenses: must be names or nn.Modules, not {type(item).__name__}"
-            )
-    return named
-
-
-def _named_attack(item: str | Perturb | Attack) -> tuple[str, Attack, int | None]:
-    """Return an attack's name, the attack, and the steps that were asked for."""
-    if isinstance(item, Attack):
-        return item.name, item, None
-    if not isinstance(item, str):
-        attack = from_callable(item)
-        return attack.name, attack, None
-    name, colon, steps = item.rpartition(":")
-    if colon and steps.isdecimal():
-        return name, find_attack(name), int(steps)
-    return item, find_attack(item), None
 
 
 def _plans(

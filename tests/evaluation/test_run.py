@@ -231,7 +231,7 @@ class Refusing(torch.nn.Module):
 def test_a_range_that_is_refused_counts_for_nothing_but_memory_must_not_run_out(
     experiment, tmp_path
 ):
-    from comdefend.evaluation.subjects import Given
+    from comdefend.evaluation.given import Given
 
     plan = experiment(
         defenses=["none"], oblivious=[], query=[], corruptions=[], checks=0,

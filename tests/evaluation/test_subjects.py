@@ -4,8 +4,9 @@ from PIL import Image
 
 from comdefend.common.schema import build
 from comdefend.data.shipped import fashion_images
+from comdefend.evaluation.given import Given
 from comdefend.evaluation.loading import build_experiment
-from comdefend.evaluation.subjects import Given, Subjects
+from comdefend.evaluation.subjects import Subjects
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
 from comdefend.weights.zoo import load_record, save_weights

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from comdefend.errors import OutputError
+from comdefend.evaluation.findings import Check
 from comdefend.evaluation.panels import Panel, Prediction
-from comdefend.evaluation.record import Check
 from comdefend.evaluation.statistics import worst_case
 from comdefend.report.html import render_report, write_report
 from comdefend.report.summary import percent

@@ -7,7 +7,8 @@ import altair as alt
 
 from comdefend.bench.figures import FIGURES
 from comdefend.bench.record import Record as Benchmark
-from comdefend.evaluation.record import UNDEFENDED, Defense, Record, Row
+from comdefend.evaluation.findings import Defense
+from comdefend.evaluation.record import UNDEFENDED, Record, Row
 from comdefend.evaluation.statistics import Share
 from comdefend.report.charts import (
     COLORS,

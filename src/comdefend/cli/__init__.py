@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-import comdefend
+from comdefend._version import __version__
 from comdefend.cli import bench, demo, evaluate, export, list, purify, reproduce, train
 from comdefend.errors import ComdefendError
 
@@ -33,7 +33,7 @@ Exit codes: 0 done; 1 the job failed, or failed for some files; 2 wrong usage.""
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"comdefend {comdefend.__version__}")
+        print(f"comdefend {__version__}")
         raise typer.Exit
 
 

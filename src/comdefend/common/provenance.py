@@ -4,7 +4,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-import comdefend
+from comdefend._version import __version__
 
 
 def commit() -> str | None:
@@ -25,7 +25,7 @@ def versions(*more: str) -> dict[str, str]:
         more: Names of further packages; those that are not installed are left out.
     """
     names = ("torch", "torchvision", "foolbox", "pyautoattack", "numpy", "pillow", *more)
-    installed = {"comdefend": comdefend.__version__}
+    installed = {"comdefend": __version__}
     for name in names:
         try:
             installed[name] = metadata.version(name)

@@ -10,8 +10,8 @@ from comdefend.data.image_set import ImageSet
 from comdefend.data.shipped import fashion_images, labelled_photographs
 from comdefend.data.sources import DATASETS
 from comdefend.evaluation.experiment import Experiment
+from comdefend.evaluation.given import Given
 from comdefend.evaluation.loading import build_experiment
-from comdefend.evaluation.subjects import Given
 from comdefend.weights.zoo import RECOMMENDED
 
 EPS = 8

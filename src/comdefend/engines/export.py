@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-import comdefend
+from comdefend._version import __version__
 from comdefend.classifiers import open_classifier
 from comdefend.common.atomic import atomic_write, make_folder
 from comdefend.common.extras import require_extra
@@ -101,7 +101,7 @@ def export(
     _check_choices(output, part, classifier, input)
     purifier = zoo.load(weights).requires_grad_(False)
     metadata = {
-        "comdefend": comdefend.__version__,
+        "comdefend": __version__,
         "commit": commit(),
         "weights": Path(weights).name,
         "sha256": zoo.checksum(weights),

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from comdefend.evaluation.record import Code, Flip
+from comdefend.evaluation.findings import Code, Flip
 from comdefend.nn.batches import apply
 from comdefend.nn.purifier import ComDefend
 

@@ -11,17 +11,8 @@ from comdefend.common.schema import build
 from comdefend.data.image_set import ImageSet
 from comdefend.evaluation.cells import Cell, each_bound
 from comdefend.evaluation.experiment import Experiment
-from comdefend.evaluation.record import (
-    THREATS,
-    Check,
-    Code,
-    Corruption,
-    Data,
-    Defense,
-    Detection,
-    Record,
-    Row,
-)
+from comdefend.evaluation.findings import Check, Code, Corruption, Defense, Detection
+from comdefend.evaluation.record import THREATS, Data, Record, Row
 from comdefend.evaluation.sanity import Left, check_attacks, check_clean, check_queries, check_range
 from comdefend.evaluation.statistics import share_of
 from comdefend.evaluation.subjects import Subject

@@ -13,8 +13,8 @@ from comdefend.evaluation.attacker import Attacker
 from comdefend.evaluation.binary_code import code_statistics, random_signs
 from comdefend.evaluation.cells import Cell, Measure
 from comdefend.evaluation.detection import DETECTED_IMAGES, detection_statistics
+from comdefend.evaluation.findings import Detection
 from comdefend.evaluation.judge import Judge, attack_standing, from_bits, to_bits
-from comdefend.evaluation.record import Detection
 from comdefend.evaluation.sanity import Left, other_ranges
 from comdefend.evaluation.subjects import Subject
 from comdefend.nn.batches import apply

@@ -18,12 +18,13 @@ from comdefend.evaluation.attacker import Attacker
 from comdefend.evaluation.cells import Cell, plan_cells, usual_attack
 from comdefend.evaluation.collect import collect
 from comdefend.evaluation.experiment import Experiment
+from comdefend.evaluation.given import Given
 from comdefend.evaluation.judge import Judge
 from comdefend.evaluation.loading import attacks_of
 from comdefend.evaluation.measures import MEASURES, Workbench
 from comdefend.evaluation.panels import Panel, choose, examples, to_panel
 from comdefend.evaluation.record import Record
-from comdefend.evaluation.subjects import Given, Subject, Subjects
+from comdefend.evaluation.subjects import Subject, Subjects
 from comdefend.nn.metrics import round_to_8_bits
 from comdefend.nn.purifier import ComDefend
 

@@ -11,7 +11,8 @@ import msgspec
 import torch
 from torch import Tensor
 
-from comdefend.evaluation.record import Check, Row
+from comdefend.evaluation.findings import Check
+from comdefend.evaluation.record import Row
 from comdefend.evaluation.statistics import wilson_interval
 
 # The usual means and standard deviations of training images, by number of channels.

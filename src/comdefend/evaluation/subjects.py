@@ -2,40 +2,23 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 from torch import Tensor, nn
 
-from comdefend.attacks import Attack, Expectation, with_stand_in
+from comdefend.attacks import Expectation, with_stand_in
 from comdefend.classifiers import check_classifier, open_classifier
 from comdefend.common.extras import require_extra
-from comdefend.data.image_set import ImageSet
 from comdefend.defenses import DefendedClassifier, is_random, load_defense
 from comdefend.errors import InputError, InputTypeError
 from comdefend.evaluation.experiment import DefensePlan, Experiment
+from comdefend.evaluation.given import Given
 from comdefend.evaluation.record import UNDEFENDED
 from comdefend.nn.batches import apply, fingerprint, images_at_once
 from comdefend.training.recipe import Recipe, recipe_to_dict
-
-
-@dataclass(frozen=True)
-class Given:
-    """Objects in memory that take the place of what an experiment names.
-
-    Attributes:
-        data: The labelled images.
-        classifier: Images in [0, 1] to logits, in evaluation mode.
-        defenses: Images to images, in evaluation mode, by the name of their purifier.
-        attacks: By name.
-    """
-
-    data: ImageSet | None = None
-    classifier: nn.Module | None = None
-    defenses: Mapping[str, nn.Module] = field(default_factory=dict)
-    attacks: Mapping[str, Attack] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ import vl_convert
 from markupsafe import Markup
 
 from comdefend.common.atomic import atomic_write
+from comdefend.evaluation.findings import Check
 from comdefend.evaluation.panels import MAGNIFIED, Panel
-from comdefend.evaluation.record import THREATS, Check, Record, Row
+from comdefend.evaluation.record import THREATS, Record, Row
 from comdefend.report import charts, pages
 from comdefend.report.figures import detection_roc, figures_of
 from comdefend.report.markdown import corruptions

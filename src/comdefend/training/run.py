@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-import comdefend
+from comdefend._version import __version__
 from comdefend.common.atomic import atomic_write
 from comdefend.errors import InputError, OutputError
 from comdefend.nn.classifier import SmallClassifier
@@ -74,7 +74,7 @@ def train(
         "recipe": recipe_to_dict(recipe),
         **finished.measured,
         "run": _run_facts(training.images, trainer),
-        "versions": {"comdefend": comdefend.__version__, "torch": str(torch.__version__)},
+        "versions": {"comdefend": __version__, "torch": str(torch.__version__)},
     }
     for network in finished.networks:
         half = isinstance(network, SmallClassifier)

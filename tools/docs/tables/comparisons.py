@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from comdefend.evaluation.record import ANY, Defense, Record
+from comdefend.evaluation.findings import Defense
+from comdefend.evaluation.record import ANY, Record
 from comdefend.evaluation.statistics import Comparison, compare
 from comdefend.report.summary import percent
 from tools.docs.figures import p_value, share_of

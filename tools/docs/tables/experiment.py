@@ -1,6 +1,7 @@
 """Everything that one experiment measured."""
 
-from comdefend.evaluation.record import Defense, Record
+from comdefend.evaluation.findings import Defense
+from comdefend.evaluation.record import Record
 from comdefend.report.markdown import adaptive_note, escape, markdown_table
 from comdefend.report.summary import Column, attack_name, percent
 from tools.docs.markdown import table

@@ -1,6 +1,7 @@
 """Bits per pixel against attacks."""
 
-from comdefend.evaluation.record import Defense, Record
+from comdefend.evaluation.findings import Defense
+from comdefend.evaluation.record import Record
 from comdefend.evaluation.statistics import share_of, worst_case
 from comdefend.report.summary import percent
 from tools.docs.markdown import EMPTY, table
