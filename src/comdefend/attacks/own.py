@@ -74,7 +74,8 @@ def _checked(name: str, attacked: Any, images: Tensor, budget: Budget) -> Tensor
     low, high = (value.item() for value in attacked.aminmax())
     if not (low >= -_TOLERANCE and high <= 1 + _TOLERANCE):
         raise InputError(
-            f"attack {name} must return images in [0, 1] without NaN, not {low:.4g} to {high:.4g}"
+            f"attack {name} must return images in [0, 1] without NaN, not {low:.4g} to {high:.4g}; "
+            "eps is in units of 1/255"
         )
     if (change := (attacked - images).abs().max().item()) > budget.bound + _TOLERANCE:
         raise InputError(
