@@ -8,9 +8,10 @@ from comdefend.bench.record import Record as Bench
 from comdefend.common.json_files import load_json
 from comdefend.evaluation.record import load_record
 from tools.defense_cost import DefenseCost
-from tools.docs.records import Distillation, TrainingCost, WeightDecay
+from tools.docs.records import Distillation, WeightDecay
 from tools.engine_equality import Engines
 from tools.kept import Kept
+from tools.training_cost import TrainingCost
 
 RECORDS = Path(__file__).parent.parent / "docs" / "records"
 KINDS = {

@@ -28,22 +28,6 @@ def describe(record: Timed) -> str:
     )
 
 
-class CostRow(msgspec.Struct, frozen=True):
-    """One timed training; ``rate`` in steps per second."""
-
-    recipe: str
-    machine: str
-    rate: float
-    steps: int
-    epoch_steps: int
-
-
-class TrainingCost(msgspec.Struct, frozen=True):
-    """``training-cost.json``."""
-
-    rows: tuple[CostRow, ...]
-
-
 class DecayRow(msgspec.Struct, frozen=True):
     """A purifier trained with one weight decay."""
 

@@ -6,7 +6,8 @@ from comdefend.common import schema
 from comdefend.report.summary import percent
 from comdefend.weights import zoo
 from tools.docs.markdown import table
-from tools.docs.records import Distillation, TrainingCost, WeightDecay, read
+from tools.docs.records import Distillation, WeightDecay, read
+from tools.training_cost import TrainingCost
 
 
 class _Fidelity(msgspec.Struct, frozen=True):
