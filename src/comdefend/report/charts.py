@@ -99,6 +99,8 @@ def theme(width: float = 0, dark: bool = False) -> dict[str, Any]:
     small = {"titleColor": soft, "titleFontSize": 11, "titleFontWeight": "normal"}
     return {
         "aria": False,
+        # Room for a reader whose fonts are wider.
+        "padding": 12,
         "background": None if dark else "white",
         # Equally wide, so that a layout computed with one font fits the others.
         "font": "Liberation Sans, Arial, Helvetica, sans-serif",
@@ -126,11 +128,11 @@ def theme(width: float = 0, dark: bool = False) -> dict[str, Any]:
 
 def styles(names: Sequence[str], bare: str | None = None) -> dict[str, Style]:
     """Return a style for each name, by its place; ``bare``, without a defence, is grey."""
-    found = {name: Style(GREY, "circle", (3, 2)) for name in names if name == bare}
+    chosen = {name: Style(GREY, "circle", (3, 2)) for name in names if name == bare}
     for place, name in enumerate(name for name in names if name != bare):
         color, shape = COLORS[place % len(COLORS)], _SHAPES[place % len(_SHAPES)]
-        found[name] = Style(color, shape, _DASHES[place // len(COLORS) % len(_DASHES)])
-    return {name: found[name] for name in names}
+        chosen[name] = Style(color, shape, _DASHES[place // len(COLORS) % len(_DASHES)])
+    return {name: chosen[name] for name in names}
 
 
 def look(

@@ -95,17 +95,17 @@ def _changes(
     record: Record, defended: Sequence[str], rows: Mapping[str, Sequence[Row]]
 ) -> dict[str, _Changes]:
     """Return what each class gains by each defence, on the images that both were measured on."""
-    found: dict[str, _Changes] = {}
+    changes: dict[str, _Changes] = {}
     before = survivors(rows.get(UNDEFENDED, ())) or ""
     for name in defended:
         gains: dict[int, list[int]] = {}
         after = survivors(rows[name]) or ""
         for label, was, is_now in zip(record.labels, before, after, strict=False):
             gains.setdefault(label, []).append(int(is_now) - int(was))
-        found[name] = {
+        changes[name] = {
             label: _Change(100 * sum(each) / len(each), len(each)) for label, each in gains.items()
         }
-    return found
+    return changes
 
 
 def _class_name(record: Record, label: int) -> str:
@@ -117,7 +117,7 @@ def _class_name(record: Record, label: int) -> str:
 
 
 def _span(rows: Collection[_Changes], label: int) -> str:
-    """Return on how many images of a class the rows of a map stand: fewest to most."""
+    """Return how many images of a class the rows of a map are measured on: fewest to most."""
     counts = {row.get(label, _NOTHING).images for row in rows if row} or {0}
     return "–".join(str(count) for count in sorted({min(counts), max(counts)}))
 

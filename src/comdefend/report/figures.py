@@ -40,9 +40,9 @@ _MOST_PSNR = 50.0
 def figures_of(record: Record) -> list[Figure]:
     """Return the figures of attacks, classes and clean images that a record holds data for."""
     norms = dict.fromkeys(row.norm for row in record.results if row.norm and row.eps is not None)
-    found = [accuracy_against_eps(record, norm) for norm in norms]
-    found += [accuracy_without_eps(record), class_changes(record), reconstruction(record)]
-    return [figure for figure in found if figure]
+    figures = [accuracy_against_eps(record, norm) for norm in norms]
+    figures += [accuracy_without_eps(record), class_changes(record), reconstruction(record)]
+    return [figure for figure in figures if figure]
 
 
 def accuracy_against_eps(record: Record, norm: str) -> Figure | None:
@@ -192,29 +192,32 @@ def perturbation_sizes(record: Record) -> tuple[str | None, dict[float, float]]:
 
 def detection_roc(record: Record) -> Figure | None:
     """Draw how well each defence tells attacked images from clean ones, at every threshold."""
-    found = {
+    detections = {
         defense.name: defense.detection
         for defense in record.defenses
         if defense.detection and defense.detection.fpr
     }
-    if not found:
+    if not detections:
         return None
     style = styles(record.defense_names, UNDEFENDED)
-    series = {name: f"{name}, {roc.auroc or 0:.2f}" for name, roc in found.items()}
+    series = {name: f"{name}, {roc.auroc or 0:.2f}" for name, roc in detections.items()}
     curves = [
         {"series": series[name], "x": round(100 * x, 2), "y": round(100 * y, 2)}
-        for name, roc in found.items()
+        for name, roc in detections.items()
         for x, y in zip(roc.fpr, roc.tpr, strict=True)
     ]
     in_use = [
         {"series": series[name], "name": name, "x": 100 * alarms, "y": 100 * detected}
         | {"alarms": percent(alarms), "detected": percent(detected)}
-        for name, roc in found.items()
+        for name, roc in detections.items()
         if (alarms := roc.false_positives) is not None and (detected := roc.detected) is not None
     ]
     panel = lines(
         curves,
-        look({series[name]: style[name] for name in found}, title="defence, area under the curve"),
+        look(
+            {series[name]: style[name] for name in detections},
+            title="defence, area under the curve",
+        ),
         percentages(alt.X, "clean images taken for attacked, %"),
         percentages(alt.Y, "attacked images detected, %"),
         alt.Title("Attacked images detected"),

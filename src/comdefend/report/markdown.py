@@ -11,9 +11,9 @@ from comdefend.report.summary import attack_name, cell_rows, columns_of, show, s
 def markdown_table(record: Record) -> str:
     """Return the summary in Markdown: a table for each attack, its bounds from left to right.
 
-    Cells hold the figures that the table's heading names, as in ``31 % / 0 %``; one that stands on
-    fewer images than the sample is followed by their number. A line below says which attacks the
-    adaptive figures stand for, and on which images.
+    Cells hold the figures that the table's heading names, as in ``31 % / 0 %``; a figure on fewer
+    images than the sample is followed by their number. A line below says which attacks the
+    adaptive figures count, and on which images.
     """
     summary = summarize(record)
     sample = record.data.images
@@ -30,7 +30,7 @@ def markdown_table(record: Record) -> str:
             table_row([escape(title), "clean", *(column.bound for column in columns)]),
             table_row(["---", "---:", *("---:" for _ in columns)]),
         ]
-        # An attack made elsewhere says nothing of the classifier that it was made on.
+        # An attack made on one classifier and tried on another says nothing about the first.
         shown = [line for line in summary.lines if any(line.cells[i][0] for i in family)]
         for line in shown or summary.lines:
             cells = [" / ".join(figure(share) for share in line.cells[index]) for index in family]
@@ -39,10 +39,10 @@ def markdown_table(record: Record) -> str:
     if note := adaptive_note(record):
         parts.append(note)
     if corrupted := corruptions(record):
-        found = next(iter(corrupted.values()))
+        names = next(iter(corrupted.values()))
         lines = [
-            table_row(["no attack, but", *map(escape, found)]),
-            table_row(["---", *("---:" for _ in found)]),
+            table_row(["no attack, but", *map(escape, names)]),
+            table_row(["---", *("---:" for _ in names)]),
         ]
         for name, shares in corrupted.items():
             lines.append(table_row([escape(name), *map(figure, shares.values())]))
@@ -51,53 +51,52 @@ def markdown_table(record: Record) -> str:
 
 
 def adaptive_note(record: Record) -> str:
-    """Say what the adaptive figures of a record stand for; nothing where it has none."""
+    """Say what the adaptive figures of a record count; nothing where it has none."""
     names: dict[bool, dict[str, None]] = {True: {}, False: {}}
     for row in record.results:
         if row.threat == "adaptive":
             steps = f"-{row.steps}" if row.steps else ""
             names[row.eps is not None][attack_name(str(row.attack)) + steps] = None
     bounded, unbounded = (", ".join(names[key]) for key in (True, False))
-    parts = []
+    if not bounded and not unbounded:
+        return ""
+    parts = ["In brackets: the number of images, where it is not the whole sample."]
     if bounded:
         parts.append(
-            "Adaptive, within a bound: for each image the worst of the attacks within it, those "
-            f"through the pipeline ({bounded}) and those by query included, those without a bound "
-            "not."
+            "Adaptive figures within a bound count, for each image, the worst of all attacks "
+            f"within it: those through the pipeline ({bounded}) and query attacks, but not those "
+            "without a bound."
         )
     if unbounded:
         parts.append(
-            "Adaptive, smallest found: the worst of the same attack on the classifier and through "
-            f"the pipeline ({unbounded})."
+            "Where an attack looks for the smallest perturbation, the adaptive figure counts the "
+            f"worse of the same attack on the classifier and through the pipeline ({unbounded})."
         )
-    if not parts:
-        return ""
     fewer, higher = _compared(record)
     if fewer:
-        cells = f"{higher} of the cells" if higher else "no cell"
+        cells = f"in {higher} of the cells" if higher else "in no cell"
         parts.append(
-            "The two figures of a cell may stand on different images, the adaptive one on the "
-            "first of the sample, so that it can look higher. On the images that both stand on it "
-            f"is higher in {cells}."
+            "The two figures of a cell may be on different images, the adaptive one on the first "
+            "of the sample, so it can look higher. On the images that both were measured on, it is "
+            f"higher {cells}."
         )
-    brackets = "In brackets: the number of images, where it is not the whole sample."
-    return " ".join([brackets, *parts])
+    return " ".join(parts)
 
 
 def _compared(record: Record) -> tuple[int, int]:
-    """Count cells whose two figures stand on different numbers of images, and the odd ones.
+    """Count the cells with figures on different numbers of images, and the odd ones.
 
-    Those are the cells whose adaptive figure is the higher one on the images that both stand on.
+    The odd ones are those where the adaptive figure is higher on the images of both.
     """
     fewer = higher = 0
     for column in columns_of(record):
         for name in record.defense_names:
             rows = cell_rows(record, name, column)
-            found = [correct for correct in map(survivors, rows) if correct]
-            if len(found) == 2:
-                count = min(len(correct) for correct in found)
-                shown, adaptive = (correct[:count].count("1") for correct in found)
-                fewer += len(found[0]) != len(found[1])
+            verdicts = [correct for correct in map(survivors, rows) if correct]
+            if len(verdicts) == 2:
+                count = min(map(len, verdicts))
+                shown, adaptive = (correct[:count].count("1") for correct in verdicts)
+                fewer += len(verdicts[0]) != len(verdicts[1])
                 higher += adaptive > shown
     return fewer, higher
 

@@ -183,8 +183,7 @@ def summarize(record: Record, columns: Sequence[Column] | None = None) -> Summar
 def headline_choice(summary: Summary) -> tuple[Line, Column | None] | None:
     """Return the defence and the attack that stand for the whole.
 
-    The defence is the first that is one, as whoever planned the evaluation put it. The attack is
-    one with both its figures measured where there is such, in L∞ at 8/255 if possible and else at
+    The defence is the first one, in the experiment's order. The attack is one with both figures measured if there is one, in L∞ at 8/255 if possible and otherwise at
     the largest bound, and of those the one that does most harm to the undefended classifier.
     """
     line = next((line for line in summary.lines if line.defense != UNDEFENDED), None)
@@ -236,14 +235,14 @@ def headline(summary: Summary) -> str:
 
 def columns_of(record: Record) -> list[Column]:
     """Return a record's columns: attacks in the order of the rows, bounds from small to large."""
-    found = [
+    every = [
         Column(row.threat, row.attack, row.norm, row.eps)
         for row in record.results
         if row.threat != "clean"
     ]
-    known = {(column.norm, column.eps) for column in found if column.threat == "oblivious"}
+    known = {(column.norm, column.eps) for column in every if column.threat == "oblivious"}
     columns: list[Column] = []
-    for column in found:
+    for column in every:
         if column.threat != "adaptive":
             columns.append(column)
         elif column.eps is None:

@@ -8,6 +8,7 @@ async function draw(drawing) {
   const style = getComputedStyle(drawing);
   const width = drawing.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
   const config = structuredClone(themes[shade]);
+  config.padding = 4;
   config.legend.columns = Math.max(1, Math.floor(width / ENTRY));
   if (width < NARROW) config.axisYBand = { labelLimit: 80 };
   spec.columns = Math.max(1, Math.min(spec.columns, Math.floor(width / PANEL)));
