@@ -183,8 +183,9 @@ def summarize(record: Record, columns: Sequence[Column] | None = None) -> Summar
 def headline_choice(summary: Summary) -> tuple[Line, Column | None] | None:
     """Return the defence and the attack that stand for the whole.
 
-    The defence is the first one, in the experiment's order. The attack is one with both figures measured if there is one, in L∞ at 8/255 if possible and otherwise at
-    the largest bound, and of those the one that does most harm to the undefended classifier.
+    The defence is the first one, in the experiment's order. The attack is one with both figures
+    measured if there is one, in L∞ at 8/255 if possible and otherwise at the largest bound, and of
+    those the one that does most harm to the undefended classifier.
     """
     line = next((line for line in summary.lines if line.defense != UNDEFENDED), None)
     if line is None:
