@@ -99,7 +99,7 @@ def test_noisy_is_the_gradient_of_the_training_code(purifier, images):
 
 
 def test_the_mean_of_noisy_is_the_slope_of_the_mean_code(purifier, images):
-    draws = 100  # of 20 each
+    draws = 50  # of 20 each
     torch.manual_seed(0)
     mean = gradient(Expectation(with_stand_in(purifier, "noisy"), draws), images)
     # The slope of E[sigmoid(z - n)], by quadrature over n.
@@ -108,7 +108,7 @@ def test_the_mean_of_noisy_is_the_slope_of_the_mean_code(purifier, images):
     expected = by_hand(
         purifier, images, lambda z: (bell(z.unsqueeze(-1) - noise) * density).sum(-1)
     )
-    torch.testing.assert_close(mean, expected, rtol=0, atol=expected.abs().max().item() * 0.15)
+    torch.testing.assert_close(mean, expected, rtol=0, atol=expected.abs().max().item() * 0.2)
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -26,7 +26,7 @@ def test_tiles_cover_every_pixel_once(height, width, tile, halo, multiple):
     assert (seen == 1).all()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(
     height=st.integers(1, 40), width=st.integers(1, 40), tile=st.integers(1, 24),
     downscale=st.integers(1, 3), reduction=st.integers(1, 2),
