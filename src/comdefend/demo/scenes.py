@@ -15,8 +15,8 @@ from comdefend.evaluation.loading import build_experiment
 from comdefend.weights.zoo import RECOMMENDED
 
 EPS = 8
-PGD_STEPS, ADAPTIVE_STEPS = 20, 10
-FASHION_IMAGES, PHOTO_SIDE = 60, 160
+PGD_STEPS, ADAPTIVE_STEPS = 20, 5
+FASHION_IMAGES, PHOTO_SIDE = 40, 160
 
 
 @dataclass(frozen=True)
