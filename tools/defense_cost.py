@@ -22,7 +22,7 @@ from comdefend.defenses import DefendedClassifier, load_defense
 from comdefend.evaluation.loading import load_experiment
 from comdefend.nn.batches import batches
 from comdefend.nn.metrics import peak_signal_noise_ratio
-from comdefend.weights.zoo import load
+from comdefend.zoo import load
 from tools.attacking import BIM, Attack, attacked
 
 RECORD = Path(__file__).parent.parent / "docs" / "records" / "defense-cost.json"

@@ -15,7 +15,7 @@ from comdefend.common.extras import require
 from comdefend.data.sources import load_image_set
 from comdefend.engines import calibrate, check_engine, open_engine, save_calibration
 from comdefend.nn.metrics import peak_signal_noise_ratio
-from comdefend.weights.zoo import load_record
+from comdefend.zoo import load_record
 
 ROOT = Path(__file__).parent.parent
 IMAGES, CHECKED, SEED = 300, 100, 0

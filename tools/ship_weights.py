@@ -12,11 +12,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from comdefend import zoo
 from comdefend.training.run import model_card
-from comdefend.weights import zoo
-from comdefend.weights.files import read_kind
+from comdefend.zoo.files import read_kind
 
-SHIPPED = Path(__file__).parent.parent / "src" / "comdefend" / "weights" / "shipped"
+SHIPPED = Path(__file__).parent.parent / "src" / "comdefend" / "zoo" / "shipped"
 
 
 def ship(name: str, weights: Path) -> None:

@@ -16,13 +16,7 @@ if TYPE_CHECKING:
     from comdefend.nn.config import PurifierConfig
     from comdefend.nn.purifier import ComDefend
     from comdefend.purify.files import purify_files
-    from comdefend.weights.zoo import (
-        classifier_weights,
-        load,
-        load_classifier,
-        load_record,
-        weights,
-    )
+    from comdefend.zoo import classifier_weights, load, load_classifier, load_record, weights
 
 _HOMES = {
     "ComDefend": "comdefend.nn.purifier",
@@ -30,13 +24,13 @@ _HOMES = {
     "DefendedClassifier": "comdefend.defenses",
     "Evaluation": "comdefend.api",
     "PurifierConfig": "comdefend.nn.config",
-    "classifier_weights": "comdefend.weights.zoo",
+    "classifier_weights": "comdefend.zoo",
     "evaluate": "comdefend.api",
-    "load": "comdefend.weights.zoo",
-    "load_classifier": "comdefend.weights.zoo",
-    "load_record": "comdefend.weights.zoo",
+    "load": "comdefend.zoo",
+    "load_classifier": "comdefend.zoo",
+    "load_record": "comdefend.zoo",
     "purify_files": "comdefend.purify.files",
-    "weights": "comdefend.weights.zoo",
+    "weights": "comdefend.zoo",
 }
 
 __all__ = [

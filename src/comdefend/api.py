@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from comdefend.attacks import Attack
 from comdefend.classifiers import Normalized
 from comdefend.common.atomic import atomic_write
+from comdefend.common.defaults import RECOMMENDED
 from comdefend.data.image_set import ImageSet
 from comdefend.errors import ExtraMissingError, InputTypeError
 from comdefend.evaluation.experiment import Experiment
@@ -24,7 +25,6 @@ from comdefend.evaluation.run import Progress, Run
 from comdefend.nn.batches import device_of
 from comdefend.report.markdown import markdown_table
 from comdefend.report.notebook import summary_html, summary_text
-from comdefend.weights.zoo import RECOMMENDED
 
 DEFENSES = (UNDEFENDED, RECOMMENDED)
 ATTACKS = ("fgsm", "pgd")

@@ -3,7 +3,7 @@ import torch
 
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
-from comdefend.weights.zoo import save_weights
+from comdefend.zoo import save_weights
 
 TINY = PurifierConfig(encoder_widths=(8,), decoder_widths=(8,), code_maps=6, downscale=2)
 

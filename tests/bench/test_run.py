@@ -6,11 +6,11 @@ import sys
 import psutil
 import pytest
 
+from comdefend import zoo
 from comdefend.bench import flops
 from comdefend.bench.record import Record, select
 from comdefend.bench.tables import markdown_table
 from comdefend.common.json_files import load_json
-from comdefend.weights import zoo
 
 BENCH = [sys.executable, "-m", "comdefend", "bench"]
 FILES = {"bench.json", "bench.md", "bench-area.svg", "bench-batch.svg"}

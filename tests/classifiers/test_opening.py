@@ -6,7 +6,7 @@ import torch
 import comdefend
 from comdefend.classifiers import CLASSIFIERS, Normalized, check_classifier, open_classifier
 from comdefend.errors import InputError
-from comdefend.weights.zoo import save_weights
+from comdefend.zoo import save_weights
 
 
 def test_shipped_classifiers_by_name_and_by_file(fashion, tmp_path):

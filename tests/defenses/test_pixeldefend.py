@@ -6,7 +6,7 @@ from comdefend.errors import InputError, InputTypeError
 from comdefend.nn.batches import fingerprint
 from comdefend.nn.logistics import PixelMixture
 from comdefend.nn.pixelcnn import PixelCNN, PixelCNNConfig
-from comdefend.weights.zoo import save_weights
+from comdefend.zoo import save_weights
 
 
 def model(channels=3, eps=16):

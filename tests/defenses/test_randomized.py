@@ -6,7 +6,7 @@ from comdefend.defenses import dithered, is_random, load_defense, random_rate
 from comdefend.errors import InputError
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
-from comdefend.weights.zoo import save_weights
+from comdefend.zoo import save_weights
 
 CONFIG = PurifierConfig(
     1, encoder_widths=(8,), decoder_widths=(8,), code_maps=8, downscale=2, rates=(2, 4)

@@ -9,7 +9,7 @@ import comdefend
 from comdefend.defenses import DEFENSES, is_random, load_defense
 from comdefend.defenses.registry import FORMS
 from comdefend.errors import DataMissingError, InputError, InputTypeError
-from comdefend.weights.zoo import save_weights
+from comdefend.zoo import save_weights
 
 OWN = """
 import torch

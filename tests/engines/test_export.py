@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import comdefend
+from comdefend import zoo
 from comdefend.common.schema import build
 from comdefend.data.shipped import fashion_images
 from comdefend.defenses import DefendedClassifier
@@ -19,7 +20,6 @@ from comdefend.engines.formats import Saved, open_exported
 from comdefend.errors import DataMissingError, EngineError, InputError, WeightsError
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
-from comdefend.weights import zoo
 
 SERVED = """
 import numpy as np, onnxruntime

@@ -17,7 +17,7 @@ from comdefend.engines.calibration import shipped_calibration
 from comdefend.errors import DataMissingError, ExtraMissingError, InputError, WeightsError
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
-from comdefend.weights.zoo import split_rate
+from comdefend.zoo import split_rate
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from comdefend.data.shipped import fashion_images
 from comdefend.evaluation.loading import build_experiment
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
-from comdefend.weights.zoo import save_weights
+from comdefend.zoo import save_weights
 
 
 @pytest.fixture(scope="session")

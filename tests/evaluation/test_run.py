@@ -13,7 +13,7 @@ from comdefend.evaluation.purified import Purified
 from comdefend.evaluation.run import Run, run_experiment, take_sample
 from comdefend.nn.batches import apply
 from comdefend.nn.purifier import ComDefend
-from comdefend.weights.zoo import load_classifier, save_weights
+from comdefend.zoo import load_classifier, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +181,7 @@ def test_a_small_data_set_is_taken_whole_and_that_is_said(experiment, tmp_path):
 
 NETWORKS = """
 from comdefend.classifiers import Normalized
-from comdefend.weights.zoo import load_classifier
+from comdefend.zoo import load_classifier
 def plain(): return load_classifier("fashion-mnist-small")
 def twice(): return Normalized(plain(), [0.5], [0.5])
 def not_at_all(): return Normalized(plain(), [-1.0], [2.0])

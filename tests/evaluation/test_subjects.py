@@ -9,7 +9,7 @@ from comdefend.evaluation.loading import build_experiment
 from comdefend.evaluation.subjects import Subjects
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
-from comdefend.weights.zoo import load_record, save_weights
+from comdefend.zoo import load_record, save_weights
 
 
 @pytest.fixture(scope="module")

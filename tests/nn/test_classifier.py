@@ -3,7 +3,7 @@ import torch
 
 from comdefend.errors import InputError
 from comdefend.nn.classifier import ARCHITECTURES, ClassifierConfig, SmallClassifier
-from comdefend.weights.zoo import load_classifier, save_weights
+from comdefend.zoo import load_classifier, save_weights
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

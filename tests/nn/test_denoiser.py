@@ -5,7 +5,7 @@ from comdefend.common.schema import build
 from comdefend.defenses import load_defense
 from comdefend.errors import InputError, InputTypeError, WeightsError
 from comdefend.nn.denoiser import Denoiser, DenoiserConfig
-from comdefend.weights.zoo import load, load_purifying, save_weights
+from comdefend.zoo import load, load_purifying, save_weights
 
 
 def denoiser(channels=3, widths=(4, 6, 8), last=True):

@@ -7,7 +7,7 @@ from comdefend.common.schema import build
 from comdefend.errors import InputError, WeightsError
 from comdefend.nn.logistics import PixelMixture, log_likelihood, parameter_count
 from comdefend.nn.pixelcnn import PixelCNN, PixelCNNConfig
-from comdefend.weights.zoo import load, load_purifying, save_weights
+from comdefend.zoo import load, load_purifying, save_weights
 
 VALUES = torch.arange(256.0).double()
 

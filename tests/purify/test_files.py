@@ -12,7 +12,7 @@ from comdefend.errors import DataMissingError, InputError, OutputError
 from comdefend.nn.metrics import pooled_psnr
 from comdefend.nn.purifier import ComDefend
 from comdefend.purify.files import LossyOutputWarning
-from comdefend.weights.zoo import load
+from comdefend.zoo import load
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ def test_purifying_imports_neither_attacks_nor_data_sets_nor_training(tmp_path):
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     imported = set(out.stdout.split())
     rooms = {name.split(".")[1] for name in imported}
-    expected = {"_version", "common", "data", "engines", "errors", "nn", "purify", "weights"}
+    expected = {"_version", "common", "data", "engines", "errors", "nn", "purify", "zoo"}
     assert rooms <= expected
     assert not imported & {
         "comdefend.data.sources",

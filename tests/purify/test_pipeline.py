@@ -15,7 +15,7 @@ from comdefend.data.image_files import read_image
 from comdefend.engines.engine import Engine
 from comdefend.engines.opening import open_engine
 from comdefend.purify import files, pipeline
-from comdefend.weights.zoo import save_weights
+from comdefend.zoo import save_weights
 
 SHAPES = [(32, 32), (40, 28), (28, 40), (70, 50)]
 

@@ -8,7 +8,7 @@ from comdefend.errors import InputError
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
 from comdefend.purify.tiling import check_tile, tiles
-from comdefend.weights.zoo import load
+from comdefend.zoo import load
 
 
 @settings(deadline=None)

@@ -22,7 +22,7 @@ from comdefend.training.recipe import (
     PurifierRecipe,
 )
 from comdefend.training.run import train
-from comdefend.weights.zoo import save_weights
+from comdefend.zoo import save_weights
 
 SMALL = ClassifierConfig(channels=1, widths=(4, 4, 8, 8), mean=(0.5,), std=(0.25,))
 

@@ -3,6 +3,7 @@ import json
 import pytest
 from msgspec.structs import replace
 
+from comdefend import zoo
 from comdefend.errors import DataMissingError, InputError
 from comdefend.nn.classifier import ClassifierConfig
 from comdefend.nn.config import GRAY_4BPP, RGB_12BPP, PurifierConfig
@@ -16,7 +17,6 @@ from comdefend.training.recipe import (
     recipes,
 )
 from comdefend.training.shipped import recipe_titles
-from comdefend.weights import zoo
 
 
 def test_shipped_recipes_survive_json_and_have_a_title():

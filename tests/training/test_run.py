@@ -16,7 +16,7 @@ from comdefend.nn.metrics import peak_signal_noise_ratio, pooled_psnr, round_to_
 from comdefend.training.fit import fit
 from comdefend.training.recipe import build_recipe, recipe_to_dict
 from comdefend.training.run import model_card, prepare, train
-from comdefend.weights.zoo import load_purifying, save_weights
+from comdefend.zoo import load_purifying, save_weights
 
 KINDS = ["purifier", "classifier", "denoiser", "pixelcnn", "defense"]
 

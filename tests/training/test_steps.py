@@ -19,7 +19,7 @@ from comdefend.training.initial import new_classifier, new_purifier
 from comdefend.training.objective import complement_loss, training_attack
 from comdefend.training.pixelcnn import PixelCNNTraining
 from comdefend.training.purifier import PurifierTraining
-from comdefend.weights.zoo import save_weights
+from comdefend.zoo import save_weights
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from comdefend import zoo
 from comdefend.bench.jobs import PRODUCT_SIDE, Job, Shape
 from comdefend.bench.opened import load_classifier
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
-from comdefend.weights import zoo
 
 
 @cache

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from comdefend import zoo
 from comdefend.bench.jobs import PRODUCT_SIDE, RESNET, Job, Shape
 from comdefend.classifiers import open_classifier
 from comdefend.common.extras import require
@@ -14,7 +15,6 @@ from comdefend.data.shipped import image_crops
 from comdefend.defenses import load_defense
 from comdefend.engines import open_engine, open_network
 from comdefend.errors import InputError
-from comdefend.weights import zoo
 
 
 def open_job(job: Job, channels: int, shape: Shape, threads: int) -> Callable[[], Any]:

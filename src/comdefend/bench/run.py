@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from comdefend import zoo
 from comdefend.bench.jobs import (
     BASELINE,
     CLASSIFIERS,
@@ -29,7 +30,6 @@ from comdefend.common.atomic import atomic_write, make_folder
 from comdefend.common.extras import require_extra
 from comdefend.common.json_files import save_json
 from comdefend.common.processor import this_machine
-from comdefend.weights import zoo
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, the turns that are over, and all turns."""

@@ -14,13 +14,13 @@ from typing import Any, BinaryIO
 import msgspec
 import torch
 
+from comdefend import zoo
 from comdefend.bench.jobs import Job, Shape
 from comdefend.bench.messages import Open, Opened, Quality, Refused, Request, Run, Timed
 from comdefend.bench.opened import open_job
 from comdefend.data.shipped import image_crops
 from comdefend.engines import measure_agreement, open_engine
 from comdefend.nn.metrics import pooled_psnr
-from comdefend.weights import zoo
 
 JUDGED: dict[int, Shape] = {1: (64, 28, 28), 3: (4, 224, 224)}
 """Channels -> the shape of the images on which engines are compared with float32 torch."""

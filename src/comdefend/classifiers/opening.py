@@ -9,13 +9,13 @@ from pathlib import Path
 
 from torch import nn
 
+from comdefend import zoo
 from comdefend.classifiers.checkpoints import load_checkpoint
 from comdefend.classifiers.libraries import LIBRARIES, make_architecture
 from comdefend.classifiers.normalized import Normalized
 from comdefend.classifiers.ready import READY
 from comdefend.common.user_code import is_user_spec, load_module
 from comdefend.errors import InputError
-from comdefend.weights import zoo
 
 _SUFFIX = ".safetensors"
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from comdefend.weights import RECOMMENDED
+from comdefend.common.defaults import RECOMMENDED
 
 
 def register(app: typer.Typer) -> None:

@@ -89,7 +89,7 @@ def _recipes() -> dict[str, str]:
 
 
 def _weights() -> dict[str, str]:
-    from comdefend.weights.zoo import load, weights
+    from comdefend.zoo import load, weights
 
     found = {}
     for name in weights():

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
+from comdefend.common.defaults import RECOMMENDED
 from comdefend.engines.backends import ENGINES
-from comdefend.weights import RECOMMENDED
 
 if TYPE_CHECKING:
     from comdefend.purify.pipeline import PurifiedFile

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import msgspec
 from torch import nn
 
+from comdefend import zoo
 from comdefend.common.user_code import is_user_spec, load_module
 from comdefend.defenses.bit_depth import BitDepth
 from comdefend.defenses.jpeg import JPEG
@@ -16,7 +17,6 @@ from comdefend.defenses.resize_pad import ResizePad
 from comdefend.defenses.total_variation import TotalVariation
 from comdefend.errors import InputError
 from comdefend.nn.pixelcnn import PixelCNN
-from comdefend.weights import zoo
 
 
 class Form(msgspec.Struct, frozen=True):

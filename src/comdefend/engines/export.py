@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from comdefend import zoo
 from comdefend._version import __version__
 from comdefend.classifiers import open_classifier
 from comdefend.common.atomic import atomic_write, make_folder
+from comdefend.common.defaults import RECOMMENDED
 from comdefend.common.extras import require_extra
 from comdefend.common.provenance import commit
 from comdefend.common.schema import to_plain
@@ -24,7 +26,6 @@ from comdefend.engines.graphs import convolution_dims, trace
 from comdefend.errors import EngineError, InputError
 from comdefend.nn.batches import fingerprint
 from comdefend.nn.purifier import ComDefend
-from comdefend.weights import zoo
 
 SUFFIXES = tuple(SAVE)
 """ONNX, OpenVINO IR (with a ``.bin`` beside it), a torch.export program."""
@@ -67,7 +68,7 @@ class Export(msgspec.Struct, frozen=True):
 def export(
     output: Path,
     images: Tensor,
-    weights: str = zoo.RECOMMENDED,
+    weights: str = RECOMMENDED,
     part: str = "purifier",
     classifier: str | None = None,
     input: str = "float",

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import torch
 
+from comdefend import zoo
 from comdefend.common.atomic import make_folder
+from comdefend.common.defaults import RECOMMENDED
 from comdefend.data.image_files import LOSSY, SUFFIXES, pixel_count, quiet_decoders
 from comdefend.engines.opening import open_engine
 from comdefend.nn.purifier import ComDefend
 from comdefend.purify.pipeline import PurifiedFile, purify_pairs
 from comdefend.purify.plan import plan
 from comdefend.purify.tiling import DEFAULT_TILE, check_tile
-from comdefend.weights import zoo
 
 # Opening OpenVINO takes as long as it then saves on 2 megapixels, measured with the paper's network
 # on two cores; torch opens at once.
@@ -32,7 +33,7 @@ class LossyOutputWarning(UserWarning):
 def purify_files(
     inputs: str | Path | Iterable[str | Path],
     output: str | Path,
-    weights: str | Path | ComDefend = zoo.RECOMMENDED,
+    weights: str | Path | ComDefend = RECOMMENDED,
     *,
     bpp: float | None = None,
     format: str | None = None,

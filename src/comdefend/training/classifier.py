@@ -32,7 +32,7 @@ from comdefend.training.prepared import (
     measured_images,
     rounded_to_16_bits,
 )
-from comdefend.weights.zoo import load, load_classifier, load_record
+from comdefend.zoo import load, load_classifier, load_record
 
 
 class ClassifierTraining(Descent):

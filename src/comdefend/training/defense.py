@@ -28,7 +28,7 @@ from comdefend.training.prepared import (
     measured_images,
     rounded_to_16_bits,
 )
-from comdefend.weights.zoo import load, load_classifier, load_record
+from comdefend.zoo import load, load_classifier, load_record
 
 
 def prepare(recipe: DefenseRecipe, output: Path) -> Prepared:

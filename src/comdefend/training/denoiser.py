@@ -29,7 +29,7 @@ from comdefend.training.prepared import (
     count_parameters,
     measured_images,
 )
-from comdefend.weights.zoo import load_classifier, load_record
+from comdefend.zoo import load_classifier, load_record
 
 
 class DenoiserTraining(Descent):

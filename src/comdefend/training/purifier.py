@@ -23,7 +23,7 @@ from comdefend.training.kinds import PurifierRecipe
 from comdefend.training.measure import measure_fidelity, measure_same_bits
 from comdefend.training.panel import ReconstructionPanel
 from comdefend.training.prepared import Finished, Prepared, check_enough, count_parameters
-from comdefend.weights.zoo import load, load_record
+from comdefend.zoo import load, load_record
 
 _PANEL_IMAGES = 12
 

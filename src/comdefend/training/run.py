@@ -19,7 +19,7 @@ from comdefend.training import Precision, classifier, defense, denoiser, pixelcn
 from comdefend.training.fit import fit
 from comdefend.training.prepared import Prepared
 from comdefend.training.recipe import Recipe, recipe_to_dict
-from comdefend.weights.zoo import save_weights
+from comdefend.zoo import save_weights
 
 _PREPARE: dict[str, Callable[[Any, Path], Prepared]] = {
     "purifier": purifier.prepare,

@@ -2,9 +2,9 @@
 
 import msgspec
 
+from comdefend import zoo
 from comdefend.common import schema
 from comdefend.report.summary import percent
-from comdefend.weights import zoo
 from tools.docs.markdown import table
 from tools.docs.records import Distillation, WeightDecay, read
 from tools.training_cost import TrainingCost

@@ -9,11 +9,12 @@ import torch
 from safetensors.torch import save_file
 
 import comdefend
+from comdefend import zoo
+from comdefend.common.defaults import RECOMMENDED
 from comdefend.common.schema import to_plain
 from comdefend.errors import DataMissingError, InputError, WeightsError
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
-from comdefend.weights import zoo
 
 SHIPPED = Path(zoo.__file__).with_name("shipped")
 TINY = PurifierConfig(encoder_widths=(4,), decoder_widths=(4,), code_maps=2)
@@ -200,15 +201,14 @@ def test_a_record_that_is_no_record_is_refused(tmp_path):
 
 
 def test_the_recommended_weights_ship():
-    stored, bpp = zoo.split_rate(zoo.RECOMMENDED)
+    stored, bpp = zoo.split_rate(RECOMMENDED)
     assert stored in comdefend.weights()
-    assert zoo.load(zoo.RECOMMENDED).config.bpp == bpp
+    assert zoo.load(RECOMMENDED).config.bpp == bpp
 
 
 def test_names_can_be_listed_whatever_was_imported():
-    import comdefend.weights
+    import comdefend.zoo
 
-    assert callable(comdefend.weights)
     assert comdefend.weights() == zoo.weights()
 
 

@@ -10,8 +10,7 @@ import torch
 
 from comdefend.errors import DataMissingError, InputError, WeightsError
 from comdefend.nn.purifier import ComDefend
-from comdefend.weights import RECOMMENDED
-from comdefend.weights.files import read_kind, read_network, read_record, save_weights
+from comdefend.zoo.files import read_kind, read_network, read_record, save_weights
 
 if TYPE_CHECKING:
     from comdefend.nn.classifier import SmallClassifier
@@ -19,11 +18,11 @@ if TYPE_CHECKING:
     from comdefend.nn.pixelcnn import PixelCNN
 
 __all__ = [
-    "RECOMMENDED", "checksum", "classifier_weights", "load", "load_classifier", "load_purifying",
+    "checksum", "classifier_weights", "load", "load_classifier", "load_purifying",
     "load_record", "save_weights", "split_rate", "weights",
 ]  # fmt: skip
 
-_SHIPPED = resources.files("comdefend.weights") / "shipped"
+_SHIPPED = resources.files("comdefend.zoo") / "shipped"
 _SUFFIX = ".safetensors"
 
 

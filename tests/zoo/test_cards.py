@@ -3,8 +3,8 @@
 import pytest
 
 import comdefend
+from comdefend import zoo
 from comdefend.training.run import model_card
-from comdefend.weights import zoo
 from tools.ship_weights import SHIPPED
 
 
