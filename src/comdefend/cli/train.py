@@ -1,12 +1,15 @@
 """``comdefend train``, and its other name ``comdefend train-classifier``."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from comdefend.training import Precision
 from comdefend.training.shipped import recipe_titles
+
+if TYPE_CHECKING:
+    from comdefend.training.recipe import Recipe
 
 
 def register(app: typer.Typer) -> None:
@@ -93,7 +96,7 @@ def train(
 ) -> None:
     """Train by a recipe; see the help text above."""
     from comdefend.common.extras import require_extra
-    from comdefend.training.recipe import DefenseRecipe, load_recipe
+    from comdefend.training.recipe import load_recipe
 
     changes: dict[str, Any] = {
         "data": data, "start": start, "steps": steps, "epochs": epochs, "batch": batch,
@@ -108,13 +111,19 @@ def train(
     if weights is None:
         return
     print(weights.with_suffix(".md").read_text(encoding="utf-8"))
-    if chosen.kind == "purifier":
-        print(f"comdefend purify IN OUT --weights {weights}")
-    elif chosen.kind == "classifier":
-        print(f"comdefend evaluate {weights} --data DATA")
-    elif isinstance(chosen, DefenseRecipe):
-        behind = chosen.classifier if chosen.trained == "purifier" else weights
-        shield = f" --defense {weights.parent}/purifier.safetensors" if chosen.purifies else ""
-        print(f"comdefend evaluate {behind} --data DATA{shield}")
-    else:
-        print(f"comdefend evaluate CLASSIFIER --data DATA --defense {weights}")
+    print(_next_command(chosen, weights))
+
+
+def _next_command(recipe: "Recipe", weights: Path) -> str:
+    """Return the command that uses the weights of a training."""
+    from comdefend.training.recipe import DefenseRecipe
+
+    if recipe.kind == "purifier":
+        return f"comdefend purify IN OUT --weights {weights}"
+    if recipe.kind == "classifier":
+        return f"comdefend evaluate {weights} --data DATA"
+    if not isinstance(recipe, DefenseRecipe):
+        return f"comdefend evaluate CLASSIFIER --data DATA --defense {weights}"
+    behind = recipe.classifier if recipe.trained == "purifier" else weights
+    shield = f" --defense {weights.parent}/purifier.safetensors" if recipe.purifies else ""
+    return f"comdefend evaluate {behind} --data DATA{shield}"
