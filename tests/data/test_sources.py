@@ -80,7 +80,7 @@ def test_folder_of_classes(tmp_path, pictures):
     data = load_image_set(f"folder:{tmp_path}", "test")
     assert data.classes == ("cat", "dog")
     assert data.labels.tolist() == [0, 0, 1, 1]
-    assert len(load_training_images(f"folder:{tmp_path}", 3)) == 4
+    assert len(load_training_images(f"folder:{tmp_path / 'test'}", 3)) == 4
 
 
 def test_named_data_that_is_missing_says_how_to_get_it(tmp_path, monkeypatch):
@@ -154,7 +154,7 @@ def test_only_separate_images_count_as_a_test_split(tmp_path, pictures):
     write_parquet(tmp_path / "test.parquet", [encoded(pictures[0])], [0])
     assert has_test_split(f"parquet:{tmp_path}")
     assert not has_test_split(f"folder:{tmp_path}")
-    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "cat").mkdir(parents=True)
     assert has_test_split(f"folder:{tmp_path}")
 
 

@@ -116,14 +116,17 @@ class ImageCanvas:
 def image_paths(folder: Path, on_error: Callable[[OSError], None] | None = None) -> list[Path]:
     """Return the image files below a folder, sorted; links to folders are not followed.
 
+    Files and folders that begin with a dot are none: thumbnails, checkpoints, resource forks.
+
     Args:
         folder: Where to search.
         on_error: Called for each folder that cannot be read; by default they are skipped.
     """
     found = []
     for parent, folders, names in os.walk(folder, onerror=on_error):
-        folders.sort()
-        found += [Path(parent, n) for n in sorted(names) if Path(n).suffix.lower() in SUFFIXES]
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        shown = sorted(name for name in names if not name.startswith("."))
+        found += [Path(parent, n) for n in shown if Path(n).suffix.lower() in SUFFIXES]
     return found
 
 

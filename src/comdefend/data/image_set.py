@@ -1,7 +1,7 @@
 """Labelled images of one size, held in memory."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ class ImageSet:
         images: (N, C, H, W) uint8.
         labels: (N,) int64.
         classes: Names of the classes, in the order of the labels; may be empty.
+        notes: What the user should know about where they come from, a line each.
 
     Raises:
         InputError: Images or labels have another shape or type.
@@ -25,6 +26,7 @@ class ImageSet:
     images: Tensor
     labels: Tensor
     classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or self.images.dtype != torch.uint8:
@@ -45,7 +47,7 @@ class ImageSet:
 
     def subset(self, indices: Tensor) -> "ImageSet":
         """Return the images at ``indices``, in that order."""
-        return ImageSet(self.images[indices], self.labels[indices], self.classes)
+        return replace(self, images=self.images[indices], labels=self.labels[indices])
 
     def sample(self, count: int, seed: int = 0) -> "ImageSet":
         """Return ``count`` images drawn without replacement, the same for the same seed.

@@ -4,6 +4,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from comdefend.common.extras import require
+from comdefend.data.folders import ClassFolders
 from comdefend.data.image_files import decode_image, image_paths, read_named
 from comdefend.data.image_set import ImageSet
 from comdefend.errors import DataMissingError, ImageError, InputError
@@ -85,11 +87,12 @@ def read_parquet(files: Sequence[Path], classes: tuple[str, ...], channels: int 
     return _stacked(images, labels, classes, str(files[0].parent))
 
 
-def read_folder(folder: Path, channels: int | None) -> ImageSet:
+def read_folders(found: ClassFolders, where: Path, channels: int | None) -> ImageSet:
     """Read image files in folders named by their class.
 
     Args:
-        folder: Holds a folder for each class.
+        found: The folders.
+        where: What messages begin with.
         channels: 3 (RGB) or 1 (grey), or None for the files' own.
 
     Raises:
@@ -97,12 +100,12 @@ def read_folder(folder: Path, channels: int | None) -> ImageSet:
         DataMissingError: There are no images.
         ImageError: A file is not an image.
     """
-    classes = tuple(sorted(p.name for p in folder.iterdir() if p.is_dir()))
-    files = [(p, label) for label, c in enumerate(classes) for p in image_paths(folder / c)]
+    files = [(p, label) for folder, label in found.folders.items() for p in image_paths(folder)]
     if not files:
-        raise DataMissingError(f"{folder}: holds no images in folders named by their class")
+        raise DataMissingError(f"{where}: holds no images in folders named by their class")
     images = [_as_array(read_named(path).image, channels) for path, _ in files]
-    return _stacked(images, [label for _, label in files], classes, str(folder))
+    data = _stacked(images, [label for _, label in files], found.classes, str(where))
+    return replace(data, notes=found.notes)
 
 
 def _idx_array(path: Path, dimensions: int) -> np.ndarray:

@@ -7,16 +7,19 @@ the Hugging Face hub and of torchvision. Nothing is downloaded.
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from torch import Tensor
 
+from comdefend.data.folders import (
+    Split,
+    find_classes,
+    find_test_split,
+    find_training_images,
+)
 from comdefend.data.image_files import image_paths
 from comdefend.data.image_set import ImageSet
-from comdefend.data.readers import read_cifar, read_folder, read_idx, read_parquet
+from comdefend.data.readers import read_cifar, read_folders, read_idx, read_parquet
 from comdefend.errors import DataMissingError, InputError
-
-Split = Literal["train", "test"]
 
 _CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
 _FASHION = "t-shirt trouser pullover dress coat sandal shirt sneaker bag ankle-boot"
@@ -54,7 +57,7 @@ DATASETS: dict[str, NamedData] = {
 SOURCES: dict[str, str] = {
     **dict.fromkeys(DATASETS, "below the folder that COMDEFEND_DATA names"),
     "parquet:PATH": "a file, or a folder with train*.parquet and test*.parquet",
-    "folder:PATH": "PATH/CLASS/*.png, or PATH/SPLIT/CLASS/*.png",
+    "folder:PATH": "PATH/CLASS/*.png, or PATH/SPLIT/CLASS/*.png (train, and test or val)",
 }
 """The forms of a data set's name -> what it is, in a phrase."""
 
@@ -78,9 +81,7 @@ def load_image_set(spec: str, split: Split, channels: int | None = None) -> Imag
     if kind == "parquet":
         return read_parquet(_parquet_files(path, split), (), channels)
     if kind == "folder":
-        folder = path / split if (path / split).is_dir() else path
-        _check_folder(folder)
-        return read_folder(folder, channels)
+        return read_folders(find_classes(path, split), path, channels)
     return _load_named(kind, split, channels)
 
 
@@ -89,7 +90,7 @@ def has_test_split(spec: str) -> bool:
     kind, path = _parse(spec)
     if kind == "parquet":
         return path.is_dir() and bool(_matching_parquet(path, "test"))
-    return kind != "folder" or (path / "test").is_dir()
+    return kind != "folder" or find_test_split(path) is not None
 
 
 def load_training_images(spec: str, channels: int) -> Tensor | list[Path]:
@@ -109,8 +110,7 @@ def load_training_images(spec: str, channels: int) -> Tensor | list[Path]:
     kind, path = _parse(spec)
     if kind != "folder":
         return load_image_set(spec, "train", channels).images
-    folder = path / "train" if (path / "train").is_dir() else path
-    _check_folder(folder)
+    folder = find_training_images(path)
     if not (paths := image_paths(folder)):
         raise DataMissingError(f"{folder}: holds no images")
     return paths
@@ -119,7 +119,7 @@ def load_training_images(spec: str, channels: int) -> Tensor | list[Path]:
 def _parse(spec: str) -> tuple[str, Path]:
     kind, colon, rest = spec.partition(":")
     if colon and kind in ("parquet", "folder") and rest:
-        return kind, _found_below(Path(rest))
+        return kind, _found_below(Path(rest).expanduser())
     if not colon and kind in DATASETS:
         return kind, Path()
     raise InputError(f"unknown data set '{spec}'; known: {', '.join(SOURCES)}")
@@ -127,13 +127,8 @@ def _parse(spec: str) -> tuple[str, Path]:
 
 def _found_below(path: Path) -> Path:
     """Return a path, or the same below ``COMDEFEND_DATA`` if it exists only there."""
-    below = Path(os.environ.get("COMDEFEND_DATA", "")) / path
+    below = Path(os.environ.get("COMDEFEND_DATA", "")).expanduser() / path
     return below if not path.exists() and below.exists() else path
-
-
-def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise DataMissingError(f"{folder}: no such folder")
 
 
 def _load_named(name: str, split: Split, channels: int | None) -> ImageSet:
@@ -147,7 +142,7 @@ def _load_named(name: str, split: Split, channels: int | None) -> ImageSet:
             f"data set '{name}': set COMDEFEND_DATA to the folder that holds it; "
             f"to download it into a folder DATA, run: {hint}"
         )
-    root = Path(place)
+    root = Path(place).expanduser()
     channels = channels or named.channels
     if files := _matching_parquet(root / name, split):
         return read_parquet(files, named.classes, channels)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,8 @@ class Run:
         self.experiment, self.device, self.progress = experiment, device, progress
         self.attacks = attacks_of(experiment, given.attacks)
         self.data = take_sample(experiment, given.data)
+        for note in self.data.notes:
+            progress(note, 0, 0)
         if experiment.images > len(self.data):
             progress(f"{experiment.data}: has {len(self.data)} images; all are taken", 0, 0)
         images, labels = self.data.images.float() / 255, self.data.labels
@@ -165,7 +168,7 @@ def take_sample(experiment: Experiment, given: ImageSet | None = None) -> ImageS
             raise InputError(f"crop: the images are {height}x{width}, {side} does not fit")
         top, left = (height - side) // 2, (width - side) // 2
         cut = data.images[..., top : top + side, left : left + side].contiguous()
-        data = ImageSet(cut, data.labels, data.classes)
+        data = replace(data, images=cut)
     return data
 
 
