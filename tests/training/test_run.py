@@ -41,6 +41,18 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(kind, recipes, trained, tmp_
     assert len(list((folder / "logs" / "csv").glob("version_*/metrics.csv"))) == 2
 
 
+@pytest.mark.parametrize("kind", ["classifier", "defense"])
+def test_classifiers_are_measured_as_they_are_stored(kind, recipes, tmp_path):
+    (classifier,) = (
+        network
+        for network in prepare(recipes[kind], tmp_path).finish().networks
+        if network.kind == "classifier"
+    )
+    assert all(
+        tensor.equal(tensor.half().to(tensor.dtype)) for tensor in classifier.state_dict().values()
+    )
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_record_and_card_say_what_was_trained(kind, recipes, trained):
     path = trained(kind)

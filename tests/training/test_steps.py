@@ -152,9 +152,10 @@ def test_a_generative_models_gradient(recipes, pixels):
 
 
 def pair(recipe, images, trained="both"):
+    purifier = new_purifier(PurifierConfig(1, (8,), (8,), code_maps=4), 0)
     classifier = new_classifier(recipe.classifier, images, 0)
     recipe = replace(recipe, trained=trained, classifier="a name")
-    return AdversarialTraining(recipe, new_purifier(recipe.network, 0), classifier, steps=4)
+    return AdversarialTraining(recipe, purifier, classifier, steps=4)
 
 
 @pytest.mark.parametrize("noisy", [False, True])
@@ -184,15 +185,60 @@ def test_a_pairs_gradient(recipes, images, labelled, noisy):
     assert_gradient(module, labelled, formula)
 
 
-def test_what_is_not_trained_is_used_as_it_is(recipes, images, labelled):
+def test_a_classifier_that_is_not_trained_is_used_as_it_is(recipes, images, labelled):
     module = pair(recipes["defense"], images, trained="purifier")
-    before = {n: b.clone() for n, b in module.network.classifier.named_buffers()}
-    loss, _ = module.loss(labelled)
-    assert len(parameters(module)) == len(list(module.network.purifier.parameters()))
-    loss.backward()
-    assert not module.network.classifier.training
-    after = dict(module.network.classifier.named_buffers())
+    purifier, classifier = module.network.purifier, module.network.classifier
+    before = {n: b.clone() for n, b in classifier.named_buffers()}
+    module.loss(labelled)
+    assert [id(p) for p in parameters(module)] == [id(p) for p in purifier.parameters()]
+    assert (purifier.training, classifier.training) == (True, False)
+    after = dict(classifier.named_buffers())
     assert all(after[name].equal(buffer) for name, buffer in before.items())
+
+
+def test_a_purifier_that_is_not_trained_is_used_as_it_is(recipes, images, labelled):
+    recipe = replace(recipes["defense"], network=None, purifier="a name", trained="classifier")
+    module = pair(recipe, images, trained="classifier")
+    purifier, classifier = module.network.purifier, module.network.classifier
+    module.loss(labelled)
+    assert [id(p) for p in parameters(module)] == [id(p) for p in classifier.parameters()]
+    assert (purifier.training, classifier.training) == (False, True)
+
+
+def test_the_epoch_that_withstands_most_is_kept(recipes, images):
+    module = pair(recipes["defense"], images)
+    average = module.average.module.classifier.head.weight
+    kept = module.best.classifier.head.weight
+    for number, withstood in enumerate([1, 3, 2, 3], start=1):
+        average.data.fill_(number)
+        module.withstood.append(torch.arange(4) < withstood)
+        module.on_validation_epoch_end()
+        # The second epoch is the first of the best.
+        assert (kept == min(number, 2)).all()
+    assert module.best_accuracy == 0.75
+
+
+@pytest.mark.parametrize("kind", ["purifier", "classifier", "denoiser", "defense"])
+def test_every_step_draws_anew_and_the_same_for_the_same_seed(
+    kind, recipes, guide, images, pixels, labelled, monkeypatch
+):
+    def loss(step, seed=0):
+        recipe = replace(recipes[kind], seed=seed)
+        if kind == "purifier":
+            module = PurifierTraining(recipe)
+            module.network.load_state_dict(new_purifier(recipe.network, 0).state_dict())
+        elif kind == "denoiser":
+            module = DenoiserTraining(recipe, comdefend.load_classifier(guide))
+        elif kind == "classifier":
+            module = ClassifierTraining(recipe, new_classifier(recipe.network, images, 0), 4)
+        else:
+            module = pair(recipe, images)
+        monkeypatch.setattr(type(module), "step", step)
+        return module.loss(labelled if kind in ("classifier", "defense") else pixels)[0].item()
+
+    assert loss(3) == loss(3)
+    assert loss(3) != loss(6)
+    assert loss(3) != loss(3, seed=1)
 
 
 @pytest.mark.parametrize("seed", range(3))
