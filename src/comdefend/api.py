@@ -117,6 +117,7 @@ def evaluate(
     checkpoint: str | Path | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    classes: Sequence[str] | str | Path | None = None,
     crop: int = 0,
     seed: int = 0,
     device: str | None = None,
@@ -143,6 +144,8 @@ def evaluate(
             memory, and 200 of a data set.
         checkpoint: Weights of the classifier, where its name needs them.
         mean, std: What the classifier wants images normalised by, if it does not do so itself.
+        classes: Names of the classifier's classes in the order of its outputs, or a file with one
+            name a line, or JSON: by them the classes of the data are found.
         crop: Cut out the central square of this side; 0 leaves the images.
         seed: Of sample and attacks.
         device: Where models run; by default where the classifier is.
@@ -173,6 +176,7 @@ def evaluate(
         "checkpoint": None if checkpoint is None else str(checkpoint),
         "mean": mean,
         "std": std,
+        "classes": str(classes) if isinstance(classes, str | Path) else classes,
         "crop": crop,
         "seed": seed,
     }

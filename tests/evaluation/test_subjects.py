@@ -3,9 +3,12 @@ import torch
 from PIL import Image
 
 from comdefend.common.schema import build
+from comdefend.data.image_set import ImageSet
 from comdefend.data.shipped import fashion_images
+from comdefend.errors import InputError
 from comdefend.evaluation.given import Given
 from comdefend.evaluation.loading import build_experiment
+from comdefend.evaluation.run import Run
 from comdefend.evaluation.subjects import Subjects
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
@@ -65,11 +68,13 @@ def test_a_recipe_is_trained_once_however_many_rows_use_it(data, tmp_path):
         },
         "test",
     )  # fmt: skip
-    images, labels = torch.rand(4, 1, 28, 28), torch.tensor([0, 1, 2, 9])
+    pixels = torch.randint(256, (4, 1, 28, 28), dtype=torch.uint8)
+    data = ImageSet(pixels, torch.tensor([0, 1, 2, 9]))
+    images = pixels.float() / 255
     told: list[str] = []
 
     def opened():
-        subjects = Subjects(experiment, tmp_path, "cpu", images, labels, told.append, Given())
+        subjects = Subjects(experiment, tmp_path, "cpu", data, told.append, Given())
         main = subjects.main()
         return [subjects.open(plan, main) for plan in experiment.defenses]
 
@@ -101,3 +106,25 @@ def test_a_recipe_is_trained_once_however_many_rows_use_it(data, tmp_path):
         "purifier": "trained here", "classifier": "fashion-mnist-small",
     }  # fmt: skip
     assert none.origins("x") == {"purifier": "none", "classifier": "x"}
+
+
+def test_folders_with_some_of_the_classes_find_theirs(tmp_path):
+    images, labels = fashion_images()
+    (tmp_path / "names.txt").write_text("\n".join("abcdefghij"))
+    for label in (8, 3):
+        folder = tmp_path / "images" / "abcdefghij"[label]
+        folder.mkdir(parents=True)
+        Image.fromarray(images[labels == label][0, 0].numpy()).save(folder / "0.png")
+
+    def run(**changes):
+        plain = {
+            "name": "some", "title": "Some", "data": f"folder:{tmp_path / 'images'}",
+            "classifier": "fashion-mnist-small", "defenses": ["none"],
+            "adaptive": [{"attack": "pgd", "eps": [2]}], **changes,
+        }  # fmt: skip
+        return Run(build_experiment(plain, "test"), tmp_path / "run")
+
+    assert set(run(classes=str(tmp_path / "names.txt")).data.labels.tolist()) == {3, 8}
+    assert set(run(classes=list("abcdefghij")).data.labels.tolist()) == {3, 8}
+    with pytest.raises(InputError, match=r"has 2 classes \(d, i\), the classifier has 10"):
+        run()

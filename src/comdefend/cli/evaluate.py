@@ -21,9 +21,12 @@ torchvision:NAME or timm:NAME with --checkpoint, or your own as package.module:f
 images in [0, 1] and returns logits; --mean and --std wrap one that wants normalised images.
 
 Data: cifar10, fashion-mnist, ... (in the folder that COMDEFEND_DATA names), parquet:PATH, or
-folder:PATH with one folder per class. **comdefend list** shows all defences and attacks that
---defense and --attack take; bim:20 takes 20 steps. Your own may be named too, as
-package.module:function.
+folder:PATH with one folder per class, in one folder per split or not. Classes are found in the
+classifier by their names: those that --classes gives, numbers, or ImageNet's. Without any, data and
+classifier must have equally many.
+
+**comdefend list** shows all defences and attacks that --defense and --attack take; bim:20 takes 20
+steps. Your own may be named too, as package.module:function.
 
 The output folder receives record.json, table.md and report.html. Stop it whenever you like:
 the same command goes on where it was."""
@@ -58,6 +61,13 @@ def evaluate(
     ] = None,
     mean: Annotated[str | None, typer.Option(help="0.485,0.456,0.406", show_default=False)] = None,
     std: Annotated[str | None, typer.Option(help="0.229,0.224,0.225", show_default=False)] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Names of the classifier's classes in its order, one a line, or JSON.",
+            show_default=False,
+        ),
+    ] = None,
     crop: Annotated[int, typer.Option(help="Cut out the central square of this side.")] = 0,
     seed: Annotated[int, typer.Option(help="Of the sample and the attacks.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -82,6 +92,7 @@ def evaluate(
             checkpoint=checkpoint,
             mean=channels[0],
             std=channels[1],
+            classes=classes,
             crop=crop,
             seed=seed,
             device=open_device(device),

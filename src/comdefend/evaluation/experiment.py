@@ -131,6 +131,8 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         crop: Side of the central square that is cut out of the images; 0 to leave them.
         mean, std: What the classifier expects images to be normalised by, if it does not do so.
         checkpoint: Weights of the classifier, where its name needs them.
+        classes: Names of the classifier's classes in the order of its outputs, or a file of them,
+            as `read_class_names` takes it.
         seed: Seed of the sample and of all attacks.
     """
 
@@ -151,6 +153,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     checkpoint: str | None = None
+    classes: str | tuple[str, ...] | None = None
     train_classifier: ClassifierRecipe | None = None
     seed: int = 0
 

@@ -62,19 +62,19 @@ class Run:
     ) -> None:
         self.experiment, self.device, self.progress = experiment, device, progress
         self.attacks = attacks_of(experiment, given.attacks)
-        self.data = take_sample(experiment, given.data)
-        for note in self.data.notes:
+        data = take_sample(experiment, given.data)
+        for note in data.notes:
             progress(note, 0, 0)
-        if experiment.images > len(self.data):
-            progress(f"{experiment.data}: has {len(self.data)} images; all are taken", 0, 0)
-        images, labels = self.data.images.float() / 255, self.data.labels
-        self.data_key = self.data.fingerprint()
+        if experiment.images > len(data):
+            progress(f"{experiment.data}: has {len(data)} images; all are taken", 0, 0)
 
         def announce(label: str) -> None:
             progress(label, 0, 0)
 
-        subjects = Subjects(experiment, output, device, images, labels, announce, given)
+        subjects = Subjects(experiment, output, device, data, announce, given)
         self.main = subjects.main()
+        self.data, images = subjects.data, subjects.images
+        self.data_key, labels = self.data.fingerprint(), self.data.labels
         # Only now: what cannot start should not leave a folder; nor should an output that cannot
         # be written cost an hour.
         make_folder(output)

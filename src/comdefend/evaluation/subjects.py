@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from torch import Tensor, nn
+import torch
+from torch import nn
 
 from comdefend.attacks import Expectation, with_stand_in
-from comdefend.classifiers import check_classifier, open_classifier
+from comdefend.classifiers import check_classifier, checkpoint_class_names, open_classifier
 from comdefend.common.extras import require_extra
+from comdefend.data.classes import match_classes, read_class_names
+from comdefend.data.image_set import ImageSet
 from comdefend.defenses import DefendedClassifier, is_random, load_defense
 from comdefend.errors import InputError, InputTypeError
 from comdefend.evaluation.experiment import DefensePlan, Experiment
@@ -81,8 +84,8 @@ class Subjects:
         experiment: What is evaluated.
         output: Where trained weights are kept: a recipe is trained once, however many rows use it.
         device: Where models run.
-        images: (N, C, H, W) in [0, 1], on which models must work.
-        labels: (N,), which classifiers must know.
+        data: The images on which models must work; `main` numbers its classes as the classifier
+            does.
         announce: Told what is about to be trained.
         given: Objects that take the place of what the experiment names.
     """
@@ -92,13 +95,12 @@ class Subjects:
         experiment: Experiment,
         output: Path,
         device: str,
-        images: Tensor,
-        labels: Tensor,
+        data: ImageSet,
         announce: Callable[[str], None],
         given: Given,
     ) -> None:
         self.experiment, self.output, self.device = experiment, output, device
-        self.images, self.labels = images, labels
+        self.data, self.images = data, data.images.float() / 255
         self.announce, self.given = announce, given
 
     def main(self) -> tuple[nn.Module, str]:
@@ -108,13 +110,20 @@ class Subjects:
             InputError: It does not fit the data, or returns something other than logits.
             DataMissingError: Its weights, or the data to train it on, are missing.
         """
-        plan = self.experiment
+        plan, carried = self.experiment, None
         if self.given.classifier is not None:
-            return self._checked(self.given.classifier, plan.classifier)
-        if plan.train_classifier is not None:
-            return self._classifier(str(self._trained(plan.train_classifier, plan.classifier)))
-        checkpoint = Path(plan.checkpoint) if plan.checkpoint else None
-        opened = open_classifier(plan.classifier, checkpoint, plan.mean, plan.std)
+            opened = self.given.classifier
+        elif plan.train_classifier is not None:
+            opened = open_classifier(str(self._trained(plan.train_classifier, plan.classifier)))
+        else:
+            checkpoint = Path(plan.checkpoint) if plan.checkpoint else None
+            opened = open_classifier(plan.classifier, checkpoint, plan.mean, plan.std)
+            carried = checkpoint_class_names(checkpoint) if checkpoint else None
+        opened = opened.to(self.device)
+        few = self.images[:2].to(self.device)
+        count = check_classifier(opened, few, torch.zeros(len(few), dtype=torch.int64))
+        given = None if plan.classes is None else read_class_names(plan.classes)
+        self.data = match_classes(self.data, count, plan.data, given, carried)
         return self._checked(opened, plan.classifier)
 
     def open(self, plan: DefensePlan, main: tuple[nn.Module, str]) -> Subject:
@@ -167,12 +176,10 @@ class Subjects:
     def _checked(self, classifier: nn.Module, name: str) -> tuple[nn.Module, str]:
         classifier = classifier.to(self.device)
         few = slice(0, images_at_once(classifier, self.images))
-        images, labels = self.images[few].to(self.device), self.labels[few]
+        images, labels = self.images[few].to(self.device), self.data.labels[few]
         classes = check_classifier(classifier, images, labels)
-        if self.labels.max() >= classes:
-            raise InputError(
-                f"{name}: has {classes} classes, the data has labels up to {self.labels.max()}"
-            )
+        if (largest := int(self.data.labels.max())) >= classes:
+            raise InputError(f"{name}: has {classes} classes, the data has labels up to {largest}")
         # A user's classifier may compute something else with the same weights than it did before.
         answers = (apply(classifier, self.images[few]) * 100).round().int()
         digest = hashlib.sha256(answers.numpy().tobytes()).hexdigest()
