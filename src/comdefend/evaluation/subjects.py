@@ -154,7 +154,7 @@ class Subjects:
         """Return the name of a row's purifier, and its classifier with fingerprint."""
         purifier = plan.purifier
         if plan.train_purifier is not None:
-            rate = "" if plan.bpp is None else f"@{plan.bpp}"
+            rate = "" if plan.bpp is None else f"@{plan.bpp:g}"
             purifier = f"{self._trained(plan.train_purifier, plan.name)}{rate}"
         if (defense := plan.train_defense) is not None:
             weights = self._trained(defense, plan.name)
