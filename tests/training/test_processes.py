@@ -106,7 +106,7 @@ def test_ctrl_c_is_answered_in_one_line(recipes, tmp_path):
     run.send_signal(signal.SIGINT)
     _, errors = run.communicate(timeout=60)
     assert run.returncode == 130
-    assert errors.strip().splitlines()[-1].endswith("go on from here when called again")
+    assert errors.strip().splitlines()[-1].endswith("resume when called again")
     assert "Traceback" not in errors
 
 
