@@ -61,10 +61,14 @@ def one_line(error: BaseException) -> str:
 def out_of_memory(error: BaseException) -> bool:
     """Return whether an error, of whatever library, means that memory ran out.
 
-    On a processor torch raises a plain RuntimeError, as do OpenVINO and ONNX Runtime.
+    On a processor torch and OpenVINO raise a plain RuntimeError, ONNX Runtime errors of its own.
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     words = str(error).lower()
-    signs = ("can't allocate memory", "not enough memory", "bad_alloc", "out of memory")
-    return isinstance(error, RuntimeError) and any(sign in words for sign in signs)
+    signs = (
+        "allocate memory", "failed to allocate", "not enough memory", "out of memory", "bad_alloc",
+        "bad allocation",
+    )  # fmt: skip
+    foreign = isinstance(error, RuntimeError) or type(error).__module__.startswith("onnxruntime")
+    return foreign and any(sign in words for sign in signs)

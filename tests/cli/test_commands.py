@@ -14,17 +14,18 @@ def test_purify_reports_and_skips(cli, tmp_path):
     assert first.stdout.strip() == "1 purified, 2 failed"
     bad, bomb = first.stderr.strip().splitlines()
     assert bad.startswith(f"failed: {folder / 'bad.jpg'}: is not an image")
-    assert bomb == (
-        f"failed: {folder / 'bomb.png'}: has too many pixels, and may be a decompression bomb"
-    )
+    assert bomb.startswith(f"failed: {folder / 'bomb.png'}: has more than 179 megapixels")
+    assert "--max-megapixels" in bomb
     (folder / "bad.jpg").unlink()
     (folder / "bomb.png").unlink()
+    (folder / "notes.txt").touch()
     second = cli("purify", folder, tmp_path / "out")
     assert second.code == 0
     assert second.stdout.strip() == "0 purified, 1 already there (--overwrite redoes them)"
     lossy = cli("purify", folder, tmp_path / "lossy", "--format", "jpeg")
     assert lossy.code == 0
     assert lossy.stderr.count("lossy") == 1
+    assert f"note: passed over: 1 .txt ({folder / 'notes.txt'})" in lossy.stderr
 
 
 def test_evaluate_measures_and_resumes(cli, tmp_path):

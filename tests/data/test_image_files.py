@@ -11,16 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
-from comdefend.data import image_files as files
-from comdefend.data.image_files import (
-    FORMATS,
-    SUFFIXES,
-    ReadImage,
-    image_paths,
-    pixel_count,
-    read_image,
-    write_image,
-)
+from comdefend.data import image_output as output
+from comdefend.data.image import ReadImage
+from comdefend.data.image_files import FORMATS, SUFFIXES, image_paths, pixel_count, read_image
+from comdefend.data.image_output import write_image
 from comdefend.errors import ImageError, OutputError
 
 ORIENTATION = 0x0112
@@ -43,7 +37,7 @@ def test_every_format_is_read_and_written(tmp_path, suffix, mode):
     write_image(path, read_image(tmp_path / "in.png"))
     again = read_image(path).image
     error = np.abs(np.asarray(again.convert(mode), int) - np.asarray(smooth, int))
-    assert error.max() <= (12 if suffix in (".jpg", ".jpeg") else 0)
+    assert error.max() <= (12 if SUFFIXES[suffix] == "jpeg" else 0)
 
 
 @settings(
@@ -178,7 +172,11 @@ BAD = {
     "sixteen-gray": (encoded(Image.new("I;16", (4, 4)), format="PNG"), "16 bits"),
     "sixteen-rgb": (png(2, 2, depth=16, data=b"\0" + b"ab" * 6 + b"\0" + b"cd" * 6), "16 bits"),
     "cmyk": (encoded(Image.new("CMYK", (4, 4)), format="JPEG"), "mode CMYK"),
-    "gif": (encoded(noise("L"), format="GIF"), "handled format"),
+    "animated-gif": (
+        encoded(noise("L"), format="GIF", save_all=True, append_images=[noise("L").rotate(180)]),
+        "2 frames",
+    ),
+    "icon": (encoded(noise("RGB", (16, 16)), format="ICO"), "handled format"),
     "animated": (
         encoded(
             noise("RGB"), format="PNG", save_all=True, append_images=[noise("RGB").rotate(180)]
@@ -266,7 +264,7 @@ def test_a_disk_that_is_full_is_told_from_an_image_that_does_not_fit(tmp_path, m
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(files._Sink, "write", full)
+        patch.setattr(output._Sink, "write", full)
         with pytest.raises(OutputError, match=r"out\.png: cannot be written \(No space left"):
             write_image(tmp_path / "out.png", read)
     long = ReadImage(Image.new("L", (70_000, 1)))

@@ -28,7 +28,7 @@ def purify_images():
         batches, done = Batches(purifier, tile), {}
         copies = [image.clone() for image in images]
         for n, copy in enumerate(copies):
-            batches.add(TensorCanvas(copy), lambda enough, n=n: done.update({n: enough}))
+            batches.add(TensorCanvas(copy), lambda error, n=n: done.update({n: not error}))
         batches.flush()
         assert sorted(done) == list(range(len(images)))
         return copies, [done[n] for n in range(len(images))]

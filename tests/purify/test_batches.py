@@ -1,3 +1,6 @@
+import math
+
+import pytest
 import torch
 
 from comdefend.nn.config import PurifierConfig
@@ -67,3 +70,40 @@ def test_an_image_too_large_for_memory_fails_alone(purify_images):
     images[5][..., 0, 0] = 255
     _, done = purify_images(Counting(), images, tile=20)
     assert done == [True, True, False, True, True, False]
+
+
+class Short(Counting):
+    """A purifier that has memory for so many pixels, and says so as torch does on a processor."""
+
+    def __call__(self, images):
+        if images.shape[-2] * images.shape[-1] > self.most:
+            torch.empty(1 << 50)
+        return self.inner(images.double())
+
+
+def test_tiles_too_large_for_memory_are_computed_in_smaller_ones(purify_images, purify_alone):
+    images = random_images((150, 90), (40, 40), (31, 170))
+    pieces, done = purify_images(Short(3000), images, tile=100)
+    assert all(done)
+    assert differ(pieces, [purify_alone(Counting(), image) for image in images]) <= 1
+
+
+def test_too_little_memory_for_the_smallest_tile_fails_one_image(purify_images):
+    _, done = purify_images(Short(300), random_images((50, 50), (15, 15)), tile=60)
+    assert done == [False, True]
+
+
+class NotFinite(Counting):
+    def __call__(self, images):
+        purified = self.inner(images.double())
+        # One value of the images that have a white corner.
+        purified[images[:, 0, 0, 0] == 1, 0, 3, 3] = self.most
+        return purified
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_result_that_is_not_finite_fails_its_image(purify_images, value):
+    images = random_images(*[(8, 8)] * 3)
+    images[1][..., 0, 0] = 255
+    _, done = purify_images(NotFinite(value), images, tile=20)
+    assert done == [True, False, True]

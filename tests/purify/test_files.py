@@ -5,13 +5,13 @@ import sys
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, features
 
 import comdefend
 from comdefend.errors import DataMissingError, InputError, OutputError
 from comdefend.nn.metrics import pooled_psnr
 from comdefend.nn.purifier import ComDefend
-from comdefend.purify.files import LossyOutputWarning
+from comdefend.purify.files import LossyOutputWarning, PassedOverWarning
 from comdefend.zoo import load
 
 
@@ -101,7 +101,100 @@ def test_lossy_output_warns_once(photos, tmp_path, tiny):
 
 def test_inputs_are_never_replaced(photos, tiny):
     with pytest.raises(InputError, match="would replace an input"):
-        comdefend.purify_files([photos], photos, tiny)
+        comdefend.purify_files(photos / "a.png", photos / "a.png", tiny)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output", "message"),
+    [
+        (["photos"], "photos", "is an input folder"),
+        (["photos"], "linked", "is an input folder"),
+        (["linked"], "photos/deep/..", "is an input folder"),
+        (["photos/b.jpg"], "photos", "holds the input b.jpg"),
+        (["photos", "photos/deep"], "photos/deep", "is an input folder"),
+        # The result of photos/photos/x.png would be photos/x.png.
+        (["photos/deep"], "photos", "lies in the input folder"),
+    ],
+)
+def test_results_never_become_inputs(photos, tmp_path, monkeypatch, tiny, inputs, output, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "linked").symlink_to(photos, target_is_directory=True)
+    (photos / "deep/deep").mkdir()
+    Image.new("RGB", (4, 4)).save(photos / "deep/deep/d.png")
+    before = tree(tmp_path)
+    with pytest.raises(InputError, match=message):
+        comdefend.purify_files(inputs, output, tiny)
+    assert tree(tmp_path) == before
+
+
+def test_names_linked_to_one_file_are_all_purified(photos, tmp_path, tiny):
+    blobs = tmp_path / "blobs"
+    blobs.mkdir()
+    (photos / "a.png").rename(blobs / "0123")
+    for name in ("a.png", "deep/a2.png", "z.png"):
+        (photos / name).symlink_to(blobs / "0123")
+    results = comdefend.purify_files([photos], tmp_path / "clean", tiny)
+    assert [r.status for r in results] == ["purified"] * 5
+    assert tree(tmp_path / "clean") == ["a.png", "b.png", "deep/a2.png", "deep/er/c.png", "z.png"]
+
+
+def test_what_is_passed_over_is_counted_and_named(photos, tmp_path, tiny):
+    for name in ("d.psd", "deep/e.PSD", "f.txt", "g", ".hidden.png", ".git/h.png"):
+        (photos / name).parent.mkdir(exist_ok=True)
+        (photos / name).touch()
+    (photos / "loop").symlink_to(photos, target_is_directory=True)
+    with pytest.warns(PassedOverWarning) as caught:
+        results = comdefend.purify_files([photos], tmp_path / "clean", tiny)
+    assert [r.status for r in results] == ["purified"] * 3
+    (message,) = (str(w.message) for w in caught)
+    for words in (f"2 .psd ({photos / 'd.psd'}, ...)", "1 .txt", "1 without a suffix"):
+        assert words in message
+    assert f"1 links to folders ({photos / 'loop'})" in message
+    assert "hidden" not in message
+
+
+def test_images_by_all_their_suffixes(tmp_path, tiny):
+    image = Image.effect_noise((12, 10), 80).convert("RGB")
+    (tmp_path / "in").mkdir()
+    names = ["a.jfif", "b.jpe", "c.GIF"] + ["d.avif"] * features.check("avif")
+    for name, format in zip(names, ["JPEG", "JPEG", "GIF", "AVIF"], strict=False):
+        image.save(tmp_path / "in" / name, format)
+    results = comdefend.purify_files(tmp_path / "in", tmp_path / "out", tiny)
+    assert [r.status for r in results] == ["purified"] * len(names)
+
+
+def test_names_that_differ_only_in_case(photos, tmp_path, tiny):
+    Image.new("RGB", (4, 4)).save(photos / "A.png")
+    if (tmp_path / "PHOTOS").exists():
+        pytest.skip("this disk ignores case itself")
+    assert len(comdefend.purify_files([photos], tmp_path / "clean", tiny)) == 4
+    # A folder that is also there by its name in the other case, as on a disk that ignores it.
+    (tmp_path / "Out").mkdir()
+    (tmp_path / "oUT").symlink_to("Out", target_is_directory=True)
+    with pytest.raises(InputError, match="does not tell upper from lower case"):
+        comdefend.purify_files([photos], tmp_path / "Out", tiny)
+    assert tree(tmp_path / "Out") == []
+
+
+def test_the_limit_for_huge_images_is_named_and_can_be_moved(photos, tmp_path, tiny):
+    Image.new("RGB", (40, 40)).save(photos / "huge.png")
+    limit = Image.MAX_IMAGE_PIXELS
+    results = comdefend.purify_files([photos], tmp_path / "clean", tiny, max_megapixels=0.001)
+    assert {r.source.name: r.error for r in results if r.status == "failed"} == {
+        "huge.png": "has more than 0.001 megapixels, and may be a decompression bomb; if it is not,"
+        " raise the limit (--max-megapixels)"
+    }
+    results = comdefend.purify_files([photos], tmp_path / "clean", tiny, max_megapixels=0.0016)
+    assert [r.status for r in results].count("purified") == 1
+    assert limit == Image.MAX_IMAGE_PIXELS
+    with pytest.raises(InputError, match="max_megapixels must be above 0"):
+        comdefend.purify_files([photos], tmp_path / "clean", tiny, max_megapixels=0)
+
+
+def test_what_of_the_metadata_stays_behind_is_noted(photos, tmp_path, tiny):
+    Image.new("RGB", (4, 4)).save(photos / "c.jpg", comment=b"words")
+    results = comdefend.purify_files(photos / "c.jpg", tmp_path / "c.webp", tiny)
+    assert "comment left behind: webp does not hold it" in results[0].notes
 
 
 def test_an_output_folder_inside_the_input_is_not_purified_again(photos, tiny):

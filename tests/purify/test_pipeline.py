@@ -94,7 +94,7 @@ def test_an_image_does_not_wait_for_its_like_forever(tmp_path, tiny, monkeypatch
 
     def noted(target, *others):
         computed[target.stem] = len(at)
-        write(target, *others)
+        return write(target, *others)
 
     monkeypatch.setattr(pipeline, "write_image", noted)
     comdefend.purify_files(folder, tmp_path / "out", tiny, engine="torch", tile=40)

@@ -27,10 +27,11 @@ def register(app: typer.Typer) -> None:
 
 _HELP = """Purify image files: compress each to a binary code and rebuild it.
 
-Reads PNG, JPEG, WebP, TIFF and BMP. Folders are searched recursively, and their structure is kept.
-Writes PNG unless told otherwise. Orientation is applied; alpha and metadata are kept. Existing
-outputs are skipped, so a run that was stopped continues where it was. Files that cannot be read are
-reported at the end; the others are purified.
+Reads PNG, JPEG, WebP, TIFF, BMP, GIF and AVIF; HEIC with pillow-heif, JPEG XL with
+pillow-jxl-plugin. Folders are searched recursively, and their structure is kept. Writes PNG unless
+told otherwise. Orientation is applied; alpha and metadata are kept, as far as the format holds
+them. Existing outputs are skipped, so a run that was stopped continues where it was. Files that
+cannot be read are reported at the end; the others are purified.
 
 Files are read and written while others are computed, and small images are computed in batches. Of
 the engines, auto takes the fastest that is installed, or torch, which opens at once, if there is
@@ -93,6 +94,12 @@ def purify(
             help="auto, float32, bfloat16 or int8, as far as engine and hardware support it."
         ),
     ] = "auto",
+    max_megapixels: Annotated[
+        float | None,
+        typer.Option(
+            help="Larger images may be decompression bombs, and fail.", show_default="179"
+        ),
+    ] = None,
 ) -> None:
     """Purify files; the help text is above."""
     from comdefend.cli.options import open_device
@@ -111,8 +118,11 @@ def purify(
             device=open_device(device),
             engine=engine,
             precision=precision,
+            max_megapixels=max_megapixels,
             progress=progress,
         )
+    for note, files in _notes(results).items():
+        say(f"note: {note}: {files}")
     for result in results:
         if result.status == "failed":
             say(f"failed: {result.source}: {result.error}", style="bold red")
@@ -126,7 +136,7 @@ def _progress(
     console: Console, say: Callable[..., None]
 ) -> "Iterator[Callable[[PurifiedFile, int], None]]":
     """Show a bar on a terminal, and warnings as notes."""
-    from comdefend.purify.files import LossyOutputWarning
+    from comdefend.purify.files import LossyOutputWarning, PassedOverWarning
 
     name = TextColumn("{task.fields[name]}")
     columns = (TextColumn("purifying"), BarColumn(), MofNCompleteColumn(), _Rate(), name)
@@ -134,12 +144,25 @@ def _progress(
         Progress(*columns, console=console, disable=not console.is_terminal) as bar,
         warnings.catch_warnings(),
     ):
-        warnings.simplefilter("always", LossyOutputWarning)
+        for kind in (LossyOutputWarning, PassedOverWarning):
+            warnings.simplefilter("always", kind)
         warnings.showwarning = lambda message, *_: say(f"note: {message}")
         task = bar.add_task("", name="")
         yield lambda result, total: bar.update(
             task, total=total, advance=1, name=result.source.name
         )
+
+
+def _notes(results: "list[PurifiedFile]") -> dict[str, str]:
+    """Return what of the metadata was left behind, and of which files, in a few words each."""
+    files: dict[str, list[Path]] = {}
+    for result in results:
+        for note in result.notes:
+            files.setdefault(note, []).append(result.source)
+    return {
+        note: str(of[0]) + (f" and {len(of) - 1} more" if len(of) > 1 else "")
+        for note, of in files.items()
+    }
 
 
 def _summary(results: "list[PurifiedFile]") -> str:

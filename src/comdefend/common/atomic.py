@@ -38,8 +38,8 @@ def atomic_write(path: Path, data: bytes) -> None:
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file that appears only once it is complete; its folder is made where needed.
 
-    The bytes go to a temporary file in the same folder, which is synced to disk and then renamed to
-    ``path``. Where the block raises, nothing remains.
+    Until then it can be read back. The bytes go to a temporary file in the same folder, which is
+    synced to disk and then renamed to ``path``. Where the block raises, nothing remains.
 
     Raises:
         OutputError: The folder or the file cannot be written.
@@ -47,7 +47,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     make_folder(path.parent)
     temporary = path.parent / f".comdefend-{secrets.token_hex(8)}"
     try:
-        with temporary.open("xb") as file:
+        with temporary.open("x+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

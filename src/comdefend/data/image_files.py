@@ -1,27 +1,27 @@
-"""Image files to pixels and back: formats, orientation, alpha."""
+"""Image files to pixels: formats, orientation, alpha."""
 
+import functools
+import importlib.util
+import io
 import os
 import stat
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO
 
-import numpy as np
-import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
-from torch import Tensor
+from PIL import Image, UnidentifiedImageError, features
 
-from comdefend.common.atomic import atomic_file
-from comdefend.data.image_metadata import read_metadata, save_options
-from comdefend.errors import ImageError
+from comdefend.data.image import ReadImage
+from comdefend.data.image_metadata import orientation, read_metadata
+from comdefend.data.image_repair import without_damaged_metadata
+from comdefend.errors import ImageError, out_of_memory
 
 FORMATS = {
     "png": (".png",),
-    "jpeg": (".jpg", ".jpeg"),
+    "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
     "webp": (".webp",),
     "tiff": (".tif", ".tiff"),
     "bmp": (".bmp",),
@@ -32,114 +32,97 @@ LOSSY = frozenset({"jpeg"})
 """Formats that change the pixels when written. WebP is written without loss."""
 
 SUFFIXES = {suffix: name for name, suffixes in FORMATS.items() for suffix in suffixes}
-"""Format of each suffix."""
+"""Format of each suffix that is read and written."""
+
+NEEDS_MEMORY = "needs more memory than there is"
 
 _MODES = ("RGB", "RGBA", "L", "LA")
-_READERS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
+# Read but not written, as far as Pillow and its plug-ins do: suffix -> Pillow's name.
+_READ_ONLY = {".gif": "GIF", ".avif": "AVIF", ".heic": "HEIF", ".heif": "HEIF", ".jxl": "JXL"}
+PLUGINS = {".heic": "pillow-heif", ".heif": "pillow-heif", ".jxl": "pillow-jxl-plugin"}
+"""Suffix -> the package that reads such files."""
+
+# Of several frames, the first is the photo; cameras put previews and bursts behind it.
+_FIRST_IS_PHOTO = ("MPO", "HEIF")
+# Upright from each EXIF orientation.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
-@dataclass(frozen=True)
-class ReadImage:
-    """An image as read: upright, of mode RGB, RGBA, L or LA.
-
-    Attributes:
-        image: The pixels.
-        metadata: What the file held of EXIF (without the orientation), ICC profile, resolution,
-            XMP, comment and PNG texts.
-    """
-
-    image: Image.Image
-    metadata: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def alpha(self) -> Image.Image | None:
-        """The alpha channel, or None."""
-        return self.image.getchannel("A") if self.image.mode in ("RGBA", "LA") else None
-
-    def pixels(self, channels: int) -> Tensor:
-        """Return the colours as (1, channels, H, W) uint8; grey counts as equal R, G and B.
-
-        Raises:
-            ImageError: A colour image, but ``channels`` is 1.
-        """
-        self.check(channels)
-        array = np.asarray(self.image.convert("L" if channels == 1 else "RGB"))
-        array = array.reshape(self.image.height, self.image.width, channels)
-        return torch.from_numpy(array.copy()).permute(2, 0, 1).unsqueeze(0)
-
-    def check(self, channels: int) -> None:
-        """Raise ImageError for a colour image where ``channels`` is 1."""
-        if channels == 1 and self.image.mode in ("RGB", "RGBA"):
-            raise ImageError("is a colour image, and these weights take grey ones")
-
-    def with_pixels(self, pixels: Tensor) -> "ReadImage":
-        """Return the image with other colours, (1, C, H, W) uint8; mode and alpha stay."""
-        array = pixels.squeeze(0).permute(1, 2, 0).contiguous().numpy()
-        image = Image.fromarray(array if array.shape[2] == 3 else array[..., 0])
-        image = image.convert("L" if self.image.mode in ("L", "LA") else "RGB")
-        if self.alpha is not None:
-            image.putalpha(self.alpha)
-        return ReadImage(image, self.metadata)
+@functools.cache
+def readable_suffixes() -> frozenset[str]:
+    """Return the suffixes of the files that are read here; HEIC and JPEG XL need a plug-in."""
+    return frozenset({*SUFFIXES, *(s for s, name in _READ_ONLY.items() if name in _readers())})
 
 
-class ImageCanvas:
-    """An image, of which the colours are replaced part by part, in place.
-
-    Args:
-        read: The image; mode and alpha stay.
-        channels: Channels of the parts, as for `ReadImage.pixels`.
-
-    Raises:
-        ImageError: A colour image, but ``channels`` is 1.
-    """
-
-    def __init__(self, read: ReadImage, channels: int) -> None:
-        read.check(channels)
-        self.image = read
-        self.size = (read.image.height, read.image.width)
-        self._channels = channels
-
-    def read(self, rows: slice, columns: slice) -> Tensor:
-        """Return a copy of a part, (1, C, h, w) uint8."""
-        return self._part(rows, columns).pixels(self._channels)
-
-    def write(self, rows: slice, columns: slice, pixels: Tensor) -> None:
-        """Replace a part by (1, C, h, w) uint8."""
-        part = self._part(rows, columns).with_pixels(pixels)
-        self.image.image.paste(part.image, (columns.start, rows.start))
-
-    def _part(self, rows: slice, columns: slice) -> ReadImage:
-        box = (columns.start, rows.start, columns.stop, rows.stop)
-        return ReadImage(self.image.image.crop(box))
+@functools.cache
+def _readers() -> tuple[str, ...]:
+    names = [name.upper() for name in FORMATS] + ["GIF"]
+    if features.check("avif"):
+        names.append("AVIF")
+    if importlib.util.find_spec("pillow_heif"):
+        importlib.import_module("pillow_heif").register_heif_opener()
+        names.append("HEIF")
+    if importlib.util.find_spec("pillow_jxl"):
+        importlib.import_module("pillow_jxl")
+        names.append("JXL")
+    return tuple(names)
 
 
-def image_paths(folder: Path, on_error: Callable[[OSError], None] | None = None) -> list[Path]:
-    """Return the image files below a folder, sorted; links to folders are not followed.
+def image_paths(
+    folder: Path,
+    on_error: Callable[[OSError], None] | None = None,
+    on_skip: Callable[[Path], None] | None = None,
+) -> list[Path]:
+    """Return the image files below a folder, sorted; hidden files and folders are ignored.
 
     Files and folders that begin with a dot are none: thumbnails, checkpoints, resource forks.
 
     Args:
         folder: Where to search.
         on_error: Called for each folder that cannot be read; by default they are skipped.
+        on_skip: Called for each other file, and for each link to a folder, which is not followed.
     """
-    found = []
+    found: list[Path] = []
     for parent, folders, names in os.walk(folder, onerror=on_error):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        shown = sorted(name for name in names if not name.startswith("."))
-        found += [Path(parent, n) for n in shown if Path(n).suffix.lower() in SUFFIXES]
+        others = [link for name in folders if (link := Path(parent, name)).is_symlink()]
+        for name in sorted(name for name in names if not name.startswith(".")):
+            path = Path(parent, name)
+            (found if path.suffix.lower() in readable_suffixes() else others).append(path)
+        if on_skip is not None:
+            for path in others:
+                on_skip(path)
     return found
 
 
 @contextmanager
-def quiet_decoders() -> Iterator[None]:
+def quiet_decoders(max_pixels: float | None = None) -> Iterator[None]:
     """Silence Pillow's warnings: files that it refuses are reported, the others are good enough.
 
-    The filters of warnings belong to the whole process. To read images in threads, enter this once
-    around all of them; threads that changed the filters would undo each other's changes.
+    Filters of warnings and the limit belong to the whole process. To read images in threads, enter
+    this once around all of them; threads that changed them would undo each other's changes.
+
+    Args:
+        max_pixels: Images with more are refused; by default twice `PIL.Image.MAX_IMAGE_PIXELS`.
     """
+    limit = Image.MAX_IMAGE_PIXELS
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        yield
+        try:
+            if max_pixels is not None:
+                # Pillow refuses twice this number.
+                Image.MAX_IMAGE_PIXELS = max_pixels / 2  # type: ignore[assignment]
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def pixel_count(path: Path) -> int:
@@ -148,7 +131,7 @@ def pixel_count(path: Path) -> int:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return 0
-        with Image.open(path, formats=_READERS) as opened:
+        with Image.open(path, formats=_readers()) as opened:
             return opened.width * opened.height
     except Exception:
         return 0
@@ -178,26 +161,54 @@ def read_image(path: Path) -> ReadImage:
 
 def decode_image(file: BinaryIO) -> ReadImage:
     """Read an image from an open file: see `read_image`."""
+    with quiet_decoders() if _is_main_thread() else nullcontext():
+        try:
+            return _decoded(file)
+        except ImageError as error:
+            first = error
+        # Perhaps only the metadata is damaged, or too large.
+        file.seek(0)
+        for data in without_damaged_metadata(file.read()) if first.__cause__ else ():
+            try:
+                read = _decoded(io.BytesIO(data))
+            except ImageError:
+                continue
+            note = "parts of the metadata left behind: cannot be read"
+            return ReadImage(read.image, read.metadata, (note, *read.notes))
+        raise first
+
+
+def _decoded(file: BinaryIO) -> ReadImage:
+    """Read an image; an error has a cause where a decoder raised it."""
     try:
-        with (
-            quiet_decoders() if _is_main_thread() else nullcontext(),
-            Image.open(file, formats=_READERS) as opened,
-        ):
+        with Image.open(file, formats=_readers()) as opened:
             _refuse_unhandled(opened)
             opened.load()
-            # In place, and nothing below copies either: one image may fill most of the memory.
-            ImageOps.exif_transpose(opened, in_place=True)
-            return ReadImage(_reduced(opened), read_metadata(opened))
+            metadata, notes = read_metadata(opened)
+            # Nothing below copies the pixels unless they must be turned: one image may fill most of
+            # the memory.
+            turn = _TURNS.get(orientation(opened))
+            image = _reduced(opened)
+            # Writers would take from it what they are not given.
+            image.info.clear()
+            turned = image if turn is None else image.transpose(turn)
+            return ReadImage(turned, metadata, tuple(notes))
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        known = ", ".join(FORMATS)
+        known = ", ".join(name.lower() for name in _readers())
         raise ImageError(f"is not an image of a handled format ({known})") from error
     except Image.DecompressionBombError as error:
-        raise ImageError("has too many pixels, and may be a decompression bomb") from error
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
+        raise ImageError(
+            f"has more than {limit:.4g} megapixels, and may be a decompression bomb; if it is not, "
+            "raise the limit (--max-megapixels)"
+        ) from error
     # On damaged files decoders raise anything: struct.error, KeyError, zlib.error. One such file
     # must not end the work on the others.
     except Exception as error:
+        if out_of_memory(error):
+            raise ImageError(NEEDS_MEMORY) from error
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ImageError(f"cannot be read ({' '.join(reason.split())})") from error
 
@@ -210,58 +221,13 @@ def read_named(path: Path) -> ReadImage:
         raise ImageError(f"{path}: {error}") from error
 
 
-def write_image(path: Path, read: ReadImage, stopped: threading.Event | None = None) -> None:
-    """Write an image in the format of its suffix, atomically, with its metadata.
-
-    PNG, WebP, TIFF and BMP hold the pixels exactly; JPEG is written at quality 95 without chroma
-    subsampling.
-
-    Args:
-        path: The file.
-        read: The image.
-        stopped: Writing gives up once another thread sets it.
-
-    Raises:
-        ImageError: The format cannot hold the image's alpha channel, or its size; or ``stopped``.
-        OutputError: The file cannot be written.
-    """
-    name = SUFFIXES[path.suffix.lower()]
-    if read.alpha is not None and name in ("jpeg", "bmp"):
-        raise ImageError(f"has an alpha channel, which {name} does not hold; write png")
-    options = save_options(name, read.metadata)
-    with atomic_file(path) as file:
-        try:
-            # Without a file number, by which encoders would bypass the sink.
-            read.image.save(cast(BinaryIO, _Sink(file, stopped)), format=name, **options)
-        # Encoders raise anything as well, for example on metadata that their format cannot hold.
-        except Exception as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            raise ImageError(f"cannot be written as {name} ({error})") from error
-
-
-class _Sink:
-    """A file that refuses to be written once it is stopped."""
-
-    def __init__(self, file: BinaryIO, stopped: threading.Event | None) -> None:
-        self._file = file
-        self._stopped = stopped
-        self.seek, self.tell, self.flush = file.seek, file.tell, file.flush
-
-    def write(self, data: bytes) -> int:
-        if self._stopped is not None and self._stopped.is_set():
-            raise ImageError("stopped")
-        return self._file.write(data)
-
-
 def _is_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
 def _refuse_unhandled(image: Image.Image) -> None:
     frames = getattr(image, "n_frames", 1)
-    # The first frame of an MPO file is the photo; cameras put a preview behind it.
-    if frames > 1 and image.format != "MPO":
+    if frames > 1 and image.format not in _FIRST_IS_PHOTO:
         raise ImageError(f"has {frames} frames; only single images are handled")
     # Pillow silently reduces 16-bit colours to 8 bits; the raw mode of its decoder shows it.
     if image.mode.startswith(("I", "F")) or any(

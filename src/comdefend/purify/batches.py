@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from comdefend.data.image_files import NEEDS_MEMORY
+from comdefend.errors import out_of_memory
 from comdefend.purify.tiling import (
     DEFAULT_TILE,
     Canvas,
@@ -16,7 +18,10 @@ from comdefend.purify.tiling import (
     to_floats,
 )
 
-_OUT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
+NOT_FINITE = "the purifier returns values that are not finite: its weights or its engine are wrong"
+
+_LEAST_TILE = 32
+"""Tiles are not divided below this side: their halo is wider, and saves no more memory."""
 
 
 @dataclass
@@ -24,14 +29,14 @@ class _Image:
     """An image, and how many of its tiles are not done yet, plus 1 while tiles are being added."""
 
     canvas: Canvas
-    done: Callable[[bool], None]
+    done: Callable[[str], None]
     waits_for: int = 1
-    failed: bool = False
+    error: str = ""
 
     def settle(self) -> None:
         self.waits_for -= 1
         if self.waits_for == 0:
-            self.done(not self.failed)
+            self.done(self.error)
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,14 @@ class _Waiting:
     image: _Image
     part: Tile
     outer: Tensor
+
+    def put(self, purified: Tensor | None) -> None:
+        """Replace the tile in its image; None stands for values that are not finite."""
+        if purified is None:
+            self.image.error = NOT_FINITE
+        else:
+            part = self.part
+            self.image.canvas.write(part.rows, part.columns, part.cropped(purified))
 
 
 class Batches:
@@ -67,13 +80,14 @@ class Batches:
         self.pixels_at_once = (tile + 2 * config.receptive_radius) ** 2
         self._groups: dict[tuple[int, ...], list[_Waiting]] = {}
 
-    def add(self, canvas: Canvas, done: Callable[[bool], None]) -> None:
+    def add(self, canvas: Canvas, done: Callable[[str], None]) -> None:
         """Purify an image, now or together with later ones of its shape.
 
         Args:
             canvas: Purified in place; not to be used until it is done.
-            done: Called once, by this or a later `add` or `flush`: with True when the image is
-                purified, with False if there was not enough memory for it.
+            done: Called once, by this or a later `add` or `flush`: with an empty text when the
+                image is purified, or with the reason why it is not: too little memory even for
+                small tiles, or a result that is not finite.
 
         Raises:
             InputError: The channels are not those of the weights.
@@ -81,7 +95,7 @@ class Batches:
         image = _Image(canvas, done)
         try:
             for part, outer in tiles_with_pixels(canvas, *self._geometry):
-                if image.failed:
+                if image.error:
                     break
                 image.waits_for += 1
                 shape = tuple(outer.shape[1:])
@@ -89,8 +103,10 @@ class Batches:
                 group.append(_Waiting(image, part, outer))
                 if (len(group) + 1) * shape[-2] * shape[-1] > self.pixels_at_once:
                     self._compute(self._groups.pop(shape))
-        except _OUT_OF_MEMORY:
-            image.failed = True
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            image.error = NEEDS_MEMORY
         image.settle()
 
     def flush(self) -> None:
@@ -103,18 +119,46 @@ class Batches:
     def _compute(self, group: list[_Waiting]) -> None:
         try:
             purified = self._purified(torch.cat([tile.outer for tile in group]))
-            for tile, outer in zip(group, purified.split(1), strict=True):
-                tile.image.canvas.write(tile.part.rows, tile.part.columns, tile.part.cropped(outer))
-        except _OUT_OF_MEMORY:
-            if len(group) > 1:
-                # Alone, the tiles may fit, or show which image is too large.
-                for tile in group:
-                    self._compute([tile])
-                return
-            group[0].image.failed = True
-        for tile in group:
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            purified = None
+        if purified is None:
+            # Outside of the handler, in which the error holds on to the memory that was taken.
+            self._compute_in_less_memory(group)
+            return
+        for tile, outer in zip(group, purified, strict=True):
+            try:
+                tile.put(outer)
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                tile.image.error = NEEDS_MEMORY
             tile.image.settle()
 
-    def _purified(self, pixels: Tensor) -> Tensor:
+    def _compute_in_less_memory(self, group: list[_Waiting]) -> None:
+        """Compute tiles one by one, and a single one in halves, down to the least size."""
+        if len(group) > 1:
+            for tile in group:
+                self._compute([tile])
+            return
+        (tile,) = group
+        _, radius, multiple = self._geometry
+        if not tile.image.error and tile.part.longer_side > _LEAST_TILE:
+            for half in tile.part.halves(radius, multiple):
+                tile.image.waits_for += 1
+                self._compute(
+                    [_Waiting(tile.image, half, half.outer_within(tile.part, tile.outer))]
+                )
+        else:
+            tile.image.error = tile.image.error or NEEDS_MEMORY
+        tile.image.settle()
+
+    def _purified(self, pixels: Tensor) -> list[Tensor | None]:
+        """Return each image purified, (1, C, h, w) uint8; None where it is not finite."""
         floats = self._purifier(to_floats(pixels, self._purifier.device))
-        return (floats * 255).round().to(torch.uint8).cpu()
+        finite = floats.isfinite().flatten(1).all(1).tolist()
+        whole = (floats * 255).round().to(torch.uint8).cpu()
+        return [
+            image if sound else None for image, sound in zip(whole.split(1), finite, strict=True)
+        ]

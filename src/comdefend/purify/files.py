@@ -12,8 +12,9 @@ import torch
 from comdefend import zoo
 from comdefend.common.atomic import make_folder
 from comdefend.common.defaults import RECOMMENDED
-from comdefend.data.image_files import LOSSY, SUFFIXES, pixel_count, quiet_decoders
+from comdefend.data.image_files import LOSSY, PLUGINS, SUFFIXES, pixel_count, quiet_decoders
 from comdefend.engines.opening import open_engine
+from comdefend.errors import InputError
 from comdefend.nn.purifier import ComDefend
 from comdefend.purify.pipeline import PurifiedFile, purify_pairs
 from comdefend.purify.plan import plan
@@ -30,6 +31,10 @@ class LossyOutputWarning(UserWarning):
     """The output format changes the purified pixels once more."""
 
 
+class PassedOverWarning(UserWarning):
+    """The input folders hold files that were not purified."""
+
+
 def purify_files(
     inputs: str | Path | Iterable[str | Path],
     output: str | Path,
@@ -42,13 +47,18 @@ def purify_files(
     engine: str = "auto",
     precision: str = "auto",
     tile: int = DEFAULT_TILE,
+    max_megapixels: float | None = None,
     progress: Callable[[PurifiedFile, int], None] | None = None,
 ) -> list[PurifiedFile]:
     """Purify image files and folders of them.
 
     A bad file never stops the others: it is returned as ``failed`` with the reason. Outputs are
-    written completely or not at all, and existing ones are skipped. Files are read ahead and
-    written behind while the engine computes; memory is bounded, however many files there are.
+    written completely or not at all, and existing ones are skipped. Metadata that is damaged, or
+    that the output format does not hold, is left behind with a note. Other files in the folders,
+    and links to folders, are passed over, which a warning says once; hidden ones are ignored.
+
+    Files are read ahead and written behind while the engine computes; memory is bounded, however
+    many files there are.
 
     Args:
         inputs: Image files, and folders that are searched recursively; one or many.
@@ -66,15 +76,18 @@ def purify_files(
             opening a faster engine would take longer.
         precision: What it computes in, as for `open_engine`.
         tile: Side of the tiles in which large images are computed, in pixels.
+        max_megapixels: Larger images fail, as they may be decompression bombs; by default 179, or
+            twice what `PIL.Image.MAX_IMAGE_PIXELS` says.
         progress: Called after each file, in order, with its result and the total number of files.
 
     Returns:
         What became of each file, in the order of the inputs.
 
     Raises:
-        InputError: No images, an unknown format, outputs that would collide, a rate that the
-            weights do not have, an unknown engine or precision, one that does not fit this purifier
-            or hardware, a tile below 1 pixel, or a purifier in training mode.
+        InputError: No images, an unknown format, outputs that would collide or be the next run's
+            inputs, a rate that the weights do not have, an unknown engine or precision, one that
+            does not fit this purifier or hardware, a tile below 1 pixel, a limit that is not above
+            0, or a purifier in training mode.
         DataMissingError: An input does not exist.
         ExtraMissingError: The engine is not installed.
         OutputError: The output folder cannot be made.
@@ -88,7 +101,11 @@ def purify_files(
         results.append(PurifiedFile(Path(error.filename), Path(output), "failed", reason))
 
     check_tile(tile)
-    pairs = plan([Path(i) for i in given], Path(output), format, unreadable)
+    if max_megapixels is not None and not max_megapixels > 0:
+        raise InputError(f"max_megapixels must be above 0, not {max_megapixels}")
+    passed_over: list[Path] = []
+    places = [Path(i) for i in given]
+    pairs = plan(places, Path(output), format, unreadable, passed_over.append)
     if any(SUFFIXES[target.suffix.lower()] in LOSSY for _, target in pairs):
         warnings.warn(
             "JPEG is lossy: the files do not hold exactly what the purifier returned",
@@ -97,7 +114,7 @@ def purify_files(
         )
     purifier = _load(weights, bpp)
     purifier = purifier if device is None else purifier.to(device)
-    with quiet_decoders():
+    with quiet_decoders(None if max_megapixels is None else max_megapixels * 1e6):
         if (engine, precision) == ("auto", "auto") and _are_few(pairs, overwrite):
             engine = "torch"
         opened = open_engine(purifier, engine, precision)
@@ -108,7 +125,21 @@ def purify_files(
                 results.append(result)
                 if progress is not None:
                     progress(result, len(pairs))
+    if passed_over:
+        warnings.warn(_counted(passed_over), PassedOverWarning, stacklevel=2)
     return results
+
+
+def _counted(paths: list[Path]) -> str:
+    """Return how many files of each kind were passed over, and the name of one of each."""
+    kinds: dict[str, list[Path]] = {}
+    for path in paths:
+        kind = "links to folders" if path.is_dir() else path.suffix.lower() or "without a suffix"
+        kinds.setdefault(kind, []).append(path)
+    words = [f"{len(of)} {kind} ({of[0]}{', ...' * (len(of) > 1)})" for kind, of in kinds.items()]
+    needed = {package for kind in kinds if (package := PLUGINS.get(kind))}
+    hint = f"; to read them: pip install {' '.join(sorted(needed))}" if needed else ""
+    return f"passed over: {', '.join(words)}{hint}"
 
 
 def _load(weights: str | Path | ComDefend, bpp: float | None) -> ComDefend:

@@ -11,10 +11,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Final, Literal
 
-import torch
-
-from comdefend.data.image_files import ImageCanvas, pixel_count, read_image, write_image
-from comdefend.errors import ImageError, OutputError
+from comdefend.data.image import ImageCanvas
+from comdefend.data.image_files import NEEDS_MEMORY, pixel_count, read_image
+from comdefend.data.image_output import write_image
+from comdefend.errors import ImageError, OutputError, out_of_memory
 from comdefend.purify.batches import Batches
 from comdefend.purify.tiling import Purifier
 
@@ -30,9 +30,6 @@ _BATCHES_WAITED = 8
 _THREADS = 4
 """Most threads that read, and that write; the engine needs most of the cores."""
 
-_OUT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
-_NEEDS_MEMORY = "needs more memory than there is"
-
 Status = Literal["purified", "skipped", "failed"]
 
 
@@ -45,12 +42,14 @@ class PurifiedFile:
         target: The file written, or that would have been.
         status: ``purified``, ``skipped`` (the target was there) or ``failed``.
         error: Why it failed, in one line; empty otherwise.
+        notes: What of its metadata was left behind, and why, a few words each.
     """
 
     source: Path
     target: Path
     status: Status
     error: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def purify_pairs(
@@ -102,8 +101,8 @@ class _FileInFlight:
     reading: Future[ImageCanvas] | None = None
     outcome: Future[PurifiedFile] = field(default_factory=Future)
 
-    def settle(self, status: Status, error: str = "") -> None:
-        self.outcome.set_result(PurifiedFile(self.source, self.target, status, error))
+    def settle(self, status: Status, error: str = "", notes: tuple[str, ...] = ()) -> None:
+        self.outcome.set_result(PurifiedFile(self.source, self.target, status, error, notes))
 
 
 _END: Final = "end"
@@ -150,8 +149,10 @@ class _Pipeline:
             canvas = file.reading.result()
         except ImageError as error:
             self._finish(file, "failed", str(error))
-        except _OUT_OF_MEMORY:
-            self._finish(file, "failed", _NEEDS_MEMORY)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            self._finish(file, "failed", NEEDS_MEMORY)
         else:
             batches.add(canvas, functools.partial(self._computed, file, canvas))
         finally:
@@ -189,27 +190,31 @@ class _Pipeline:
     def _read(self, source: Path) -> ImageCanvas:
         return ImageCanvas(read_image(source), self._channels)
 
-    def _computed(self, file: _FileInFlight, canvas: ImageCanvas, enough_memory: bool) -> None:
-        if enough_memory:
-            self._writers.submit(self._write, file, canvas)
+    def _computed(self, file: _FileInFlight, canvas: ImageCanvas, error: str) -> None:
+        if error:
+            self._finish(file, "failed", error)
         else:
-            self._finish(file, "failed", _NEEDS_MEMORY)
+            self._writers.submit(self._write, file, canvas)
 
     def _write(self, file: _FileInFlight, canvas: ImageCanvas) -> None:
         try:
-            write_image(file.target, canvas.image, self._stopped)
+            left_behind = write_image(file.target, canvas.image, self._stopped)
+            notes = (*canvas.image.notes, *left_behind)
         except (ImageError, OutputError) as error:
             self._finish(file, "failed", str(error))
-        except _OUT_OF_MEMORY:
-            self._finish(file, "failed", _NEEDS_MEMORY)
         except BaseException as error:
-            # Raised in the thread that waits for the outcome.
-            file.outcome.set_exception(error)
+            if out_of_memory(error):
+                self._finish(file, "failed", NEEDS_MEMORY)
+            else:
+                # Raised in the thread that waits for the outcome.
+                file.outcome.set_exception(error)
         else:
-            self._finish(file, "purified")
+            self._finish(file, "purified", notes=notes)
 
-    def _finish(self, file: _FileInFlight, status: Status, error: str = "") -> None:
-        file.settle(status, error)
+    def _finish(
+        self, file: _FileInFlight, status: Status, error: str = "", notes: tuple[str, ...] = ()
+    ) -> None:
+        file.settle(status, error, notes)
         self._room.give(file.pixels)
 
 

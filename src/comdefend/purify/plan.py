@@ -2,12 +2,12 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from PIL import Image
 
-from comdefend.data.image_files import FORMATS, SUFFIXES, image_paths
+from comdefend.data.image_files import FORMATS, SUFFIXES, image_paths, readable_suffixes
 from comdefend.errors import DataMissingError, InputError, OutputError
 
 
@@ -16,6 +16,7 @@ def plan(
     output: Path,
     format: str | None,
     on_error: Callable[[OSError], None] | None = None,
+    on_skip: Callable[[Path], None] | None = None,
 ) -> list[tuple[Path, Path]]:
     """Decide what is read and where each result goes, before anything is written.
 
@@ -25,12 +26,14 @@ def plan(
             file, the file to write, if its suffix is that of an image.
         format: One of `FORMATS`; by default the suffix of an output file, else PNG.
         on_error: Called for folders that cannot be read.
+        on_skip: Called for what else folders hold: other files, and links to folders.
 
     Returns:
         Pairs of source and target.
 
     Raises:
-        InputError: No images, an unknown format, or outputs that would collide.
+        InputError: No images, an unknown format, outputs that would collide, or that would be
+            inputs of the next run.
         DataMissingError: An input does not exist.
         OutputError: The output is a file, or a link leads out of it.
     """
@@ -54,7 +57,7 @@ def plan(
     else:
         if output.exists() and not output.is_dir():
             raise OutputError(f"{output}: is a file, not a folder")
-        pairs = _folder_plan(inputs, output, FORMATS[format or "png"][0], on_error)
+        pairs = _folder_plan(inputs, output, FORMATS[format or "png"][0], on_error, on_skip)
     # Unlike Path.resolve, realpath does not raise on links that lead in a circle.
     sources = {os.path.realpath(source) for source, _ in pairs}
     for source, target in pairs:
@@ -68,33 +71,94 @@ def _folder_plan(
     output: Path,
     suffix: str,
     on_error: Callable[[OSError], None] | None,
+    on_skip: Callable[[Path], None] | None,
 ) -> list[tuple[Path, Path]]:
     root = os.path.realpath(output)
-    sources: dict[str, tuple[Path, Path]] = {}  # real path -> source, path relative to the output
+    sources: dict[Path, tuple[Path, Path]] = {}  # place -> source, path relative to the output
     for path in inputs:
         if not path.is_dir():
-            sources.setdefault(os.path.realpath(path), (path, Path(path.name)))
+            if _place(path).parent == Path(root):
+                raise InputError(
+                    f"{output}: holds the input {path.name}, and results would be the next run's "
+                    "inputs; give another folder, or for a single input the file to write"
+                )
+            sources.setdefault(_place(path), (path, Path(path.name)))
             continue
-        # An output folder inside an input folder holds earlier results, not inputs.
-        nested = os.path.realpath(path) != root
-        inside = [p for p in image_paths(path, on_error) if not (nested and _is_below(p, root))]
+        if os.path.realpath(path) == root:
+            raise InputError(
+                f"{output}: is an input folder, and results would be the next run's inputs; give "
+                "another folder"
+            )
+        inside = _images_in(path, root, on_error, on_skip)
         if not inside:
-            raise InputError(f"{path}: holds no images ({', '.join(SUFFIXES)})")
+            raise InputError(f"{path}: holds no images ({', '.join(sorted(readable_suffixes()))})")
         for source in inside:
-            sources.setdefault(os.path.realpath(source), (source, source.relative_to(path)))
-    shared = Counter(relative.with_suffix(suffix) for _, relative in sources.values())
-    taken: dict[Path, Path] = {}
-    for source, relative in sources.values():
-        target = output / relative.with_suffix(suffix)
-        if shared[relative.with_suffix(suffix)] > 1:
-            # For example photo.jpg and photo.png: both keep their whole name.
-            target = output / relative.with_name(relative.name + suffix)
-        if target in taken:
-            raise InputError(f"{taken[target]} and {source} would both become {target}")
+            sources.setdefault(_place(source), (source, source.relative_to(path)))
+    pairs = _with_targets(sources.values(), output, suffix)
+    folders = [os.path.realpath(path) for path in inputs if path.is_dir()]
+    for _, target in pairs:
         if not _is_below(target, root):
             raise OutputError(f"{target}: a link leads out of {output}")
-        taken[target] = source
-    return [(source, target) for target, source in taken.items()]
+        # Results below an output folder that lies in an input folder are left out above.
+        for folder in folders:
+            if not _is_below(output, folder) and _is_below(target, folder):
+                raise InputError(
+                    f"{target}: lies in the input folder {folder}, and would be the next run's "
+                    "input; give another output folder"
+                )
+    return pairs
+
+
+def _images_in(
+    folder: Path,
+    root: str,
+    on_error: Callable[[OSError], None] | None,
+    on_skip: Callable[[Path], None] | None,
+) -> list[Path]:
+    """Return the images below a folder, without earlier results in an output folder inside it."""
+
+    def skip(path: Path) -> None:
+        if on_skip is not None and not _place(path).is_relative_to(root):
+            on_skip(path)
+
+    nested = _is_below(Path(root), os.path.realpath(folder))
+    found = image_paths(folder, on_error, skip)
+    return [path for path in found if not (nested and _place(path).is_relative_to(root))]
+
+
+def _with_targets(
+    sources: Iterable[tuple[Path, Path]], output: Path, suffix: str
+) -> list[tuple[Path, Path]]:
+    """Return source and target of each source and its path relative to the output."""
+    sources = list(sources)
+    fold = str.casefold if _ignores_case(output) else str
+    shared = Counter(fold(str(relative.with_suffix(suffix))) for _, relative in sources)
+    taken: dict[str, tuple[Path, Path]] = {}
+    for source, relative in sources:
+        name = relative.with_suffix(suffix)
+        if shared[fold(str(name))] > 1:
+            # For example photo.jpg and photo.png: both keep their whole name.
+            name = relative.with_name(relative.name + suffix)
+        target = output / name
+        other, its = taken.setdefault(fold(str(name)), (source, target))
+        if other != source:
+            same = "" if its == target else ", as the disk does not tell upper from lower case"
+            raise InputError(f"{other} and {source} would both become {target}{same}")
+    return list(taken.values())
+
+
+def _ignores_case(output: Path) -> bool:
+    """Return whether the disk of a folder, which may not exist yet, ignores case in names."""
+    for folder in (path := Path(os.path.realpath(output)), *path.parents):
+        other = folder.with_name(folder.name.swapcase()) if folder.name else folder
+        if folder.exists() and other.name != folder.name:
+            return other.exists() and other.samefile(folder)
+    return False
+
+
+def _place(path: Path) -> Path:
+    """Return where a file is, links to its folder resolved; a link to a file is a file itself."""
+    return Path(os.path.realpath(path.parent), path.name)
 
 
 def _is_below(path: Path, folder: str) -> bool:

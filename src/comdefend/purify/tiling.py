@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -70,6 +70,33 @@ class Tile:
         height = self.rows.stop - self.rows.start
         width = self.columns.stop - self.columns.start
         return outer[..., top : top + height, left : left + width]
+
+    @property
+    def longer_side(self) -> int:
+        """Height or width in pixels, without the halo."""
+        return max(self.rows.stop - self.rows.start, self.columns.stop - self.columns.start)
+
+    def halves(self, halo: int, multiple: int = 1) -> list["Tile"]:
+        """Return the tile in two, across its longer side; arguments as for `tiles`."""
+        if self.rows.stop - self.rows.start < self.columns.stop - self.columns.start:
+            return [half.turned() for half in self.turned().halves(halo, multiple)]
+        halo = -(-halo // multiple) * multiple
+        start, stop = self.rows.start, self.rows.stop
+        middle = start + -(-(stop - start) // (2 * multiple)) * multiple
+        first, last = self.outer_rows.start, self.outer_rows.stop
+        return [
+            replace(
+                self, rows=slice(a, b), outer_rows=slice(max(a - halo, first), min(b + halo, last))
+            )
+            for a, b in ((start, middle), (middle, stop))
+            if a < b
+        ]
+
+    def outer_within(self, whole: "Tile", outer: Tensor) -> Tensor:
+        """Cut the outer part of a tile out of that of one that it is a half of."""
+        top, left = whole.outer_rows.start, whole.outer_columns.start
+        rows = slice(self.outer_rows.start - top, self.outer_rows.stop - top)
+        return outer[..., rows, self.outer_columns.start - left : self.outer_columns.stop - left]
 
 
 def tiles(height: int, width: int, tile: int, halo: int, multiple: int = 1) -> Iterator[Tile]:
