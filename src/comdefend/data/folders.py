@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from comdefend.data.image_files import SUFFIXES
+from comdefend.data.image_files import readable_suffixes
 from comdefend.errors import DataMissingError, InputError
 
 Split = Literal["train", "test"]
@@ -172,4 +172,6 @@ def _numbered(path: Path, names: Iterable[str]) -> tuple[dict[str, int], tuple[s
 
 def _holds_images_alone(folder: Path) -> bool:
     inside = [p for p in folder.iterdir() if not p.name.startswith(".")]
-    return any(p.suffix.lower() in SUFFIXES for p in inside) and not any(p.is_dir() for p in inside)
+    return any(p.suffix.lower() in readable_suffixes() for p in inside) and not any(
+        p.is_dir() for p in inside
+    )
