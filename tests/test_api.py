@@ -6,6 +6,8 @@ from torch import nn
 
 import comdefend
 from comdefend.errors import InputError, InputTypeError
+from comdefend.nn.config import PurifierConfig
+from comdefend.nn.purifier import ComDefend
 
 
 @pytest.fixture(scope="module")
@@ -89,13 +91,116 @@ def test_modules_and_functions_resume_by_what_they_are(fashion, images, tmp_path
     )
     assert evaluate(fashion, images, output=tmp_path).record.results == first.record.results
     assert not calls
+
     # Another function under the same name is another attack.
-    lighter = lambda model, images, labels, eps: (images + eps / 255).clamp(0, 1)  # noqa: E731
+    def lighter(model, images, labels, eps):
+        return (images + eps / 255).clamp(0, 1)
+
     lighter.__name__ = "darker"
     second = evaluate(fashion, images, attacks=["bim:2", lighter], output=tmp_path)
     assert calls
     queries = {"defense": "none", "threat": "oblivious", "eps": 4}
     assert first.record.row(**queries, attack="bim") == second.record.row(**queries, attack="bim")
+
+
+class Scaled(nn.Module):
+    """A defence whose effect is a plain attribute."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, images):
+        return self.factor * images
+
+
+class Wrapped(nn.Module):
+    """A user's own module around a purifier."""
+
+    def __init__(self, purifier):
+        super().__init__()
+        self.purifier = purifier
+
+    def forward(self, images):
+        return self.purifier(images)
+
+
+class Secretive(nn.Module):
+    def forward(self, images):
+        return (images + 0.1 * torch.rand_like(images)).clamp(0, 1)
+
+
+def quick(fashion, images, **changes):
+    options = {"defenses": "none", "attacks": "fgsm", "eps": 8, "adaptive_steps": 1}
+    return comdefend.evaluate(fashion.classifier, *images, **{**options, **changes}).record
+
+
+def test_modules_that_differ_by_an_attribute_alone_are_told_apart(fashion, images):
+    both = quick(fashion, images, defenses=[Scaled(1.0).eval(), Scaled(0.0).eval()])
+    assert both.defense_names == ["none", "Scaled", "Scaled 2"]
+    clean = [both.row(defense=name, threat="clean").accuracy for name in ("Scaled", "Scaled 2")]
+    assert clean[0] == both.row(defense="none", threat="clean").accuracy > clean[1]
+
+
+def test_defences_may_be_given_by_name(fashion, images):
+    record = quick(fashion, images, defenses={"black": Scaled(0.0).eval()})
+    assert record.defense_names == ["none", "black"]
+
+
+def test_functions_of_one_name_are_different_attacks(fashion, images):
+    attacks = [lambda m, x, y, e: x, lambda m, x, y, e: (x - e / 255).clamp(0, 1)]
+    record = quick(fashion, images, attacks=attacks, eps=255)
+    still, black = (record.row(defense="none", threat="oblivious", attack=name)
+        for name in ("<lambda>", "<lambda> 2"))  # fmt: skip
+    assert still.correct == record.row(defense="none", threat="clean").correct
+    assert black.accuracy < still.accuracy
+
+
+def test_an_attack_of_the_users_takes_no_name_of_ours(fashion, images):
+    def pgd(model, images, labels, eps):
+        return images
+
+    with pytest.raises(InputError, match="attack 'pgd': there is one of that name; rename yours"):
+        quick(fashion, images, attacks=pgd)
+
+
+def test_the_attack_through_the_defence_is_no_weaker_than_the_one_asked_for(fashion, images):
+    record = quick(fashion, images, attacks=["pgd:3"])
+    assert {row.steps for row in record.rows(attack="pgd")} == {3}
+
+
+def test_a_purifier_inside_a_module_is_attacked_by_stand_ins(fashion, images):
+    torch.manual_seed(0)
+    config = PurifierConfig(channels=1, encoder_widths=(4,), decoder_widths=(4,), code_maps=4)
+    record = quick(fashion, images, defenses=Wrapped(ComDefend(config)).eval())
+    assert "noisy" in record.row(defense="Wrapped", threat="adaptive").detail
+
+
+def test_an_attack_that_changes_nothing_is_measured_too(fashion, images):
+    torch.manual_seed(0)
+    config = PurifierConfig(channels=1, encoder_widths=(4,), decoder_widths=(4,), code_maps=4)
+
+    def still(model, images, labels, eps):
+        return images
+
+    record = quick(fashion, images, defenses=ComDefend(config).eval(), attacks=still)
+    assert [flip.change for flip in record.defense("ComDefend").code.flips] == ["random"]
+
+
+@pytest.mark.parametrize(
+    ("defense", "message"),
+    [
+        (Scaled(255.0), r"Scaled: must return images in \[0, 1\] without NaN"),
+        (nn.Flatten(), "Flatten: must return images of shape"),
+        (nn.Linear(3, 3), "Linear: fails on images of shape"),
+        (Secretive(), "Secretive: draws at random; say so"),
+    ],
+)
+def test_what_is_no_defence_is_refused(fashion, images, defense, message):
+    with pytest.raises(InputError, match=message):
+        quick(fashion, images, defenses=defense.eval())
+    with pytest.raises(InputError, match="training mode"):
+        quick(fashion, images, defenses=defense.train())
 
 
 def test_a_data_set_and_names_do_as_well(place_of_images, tmp_path):

@@ -1,7 +1,7 @@
 """Evaluating from Python: one function, and what it returns."""
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -10,17 +10,25 @@ import msgspec
 import numpy as np
 from torch import Tensor, nn
 
-from comdefend.attacks import Attack
+from comdefend.attacks import Attack, AttackFunction
 from comdefend.classifiers import Normalized
 from comdefend.common.atomic import atomic_write
 from comdefend.common.defaults import RECOMMENDED
 from comdefend.data.image_set import ImageSet
 from comdefend.errors import ExtraMissingError, InputTypeError
 from comdefend.evaluation.experiment import Experiment
-from comdefend.evaluation.given import Given, Perturb, image_set, named_attack, named_defenses
+from comdefend.evaluation.given import Given, image_set, named_attacks, named_defenses
 from comdefend.evaluation.loading import build_experiment
 from comdefend.evaluation.panels import Panel
-from comdefend.evaluation.record import UNDEFENDED, Record, Row, load_record, save_record
+from comdefend.evaluation.record import (
+    ANY,
+    UNDEFENDED,
+    Query,
+    Record,
+    Row,
+    load_record,
+    save_record,
+)
 from comdefend.evaluation.run import Progress, Run
 from comdefend.nn.batches import device_of
 from comdefend.report.markdown import markdown_table
@@ -69,13 +77,19 @@ class Evaluation:
         """
         return cls(load_record(Path(path)))
 
-    def rows(self, **query: Any) -> Rows:
-        """Return the rows that fit.
-
-        Args:
-            query: As for `Record.rows`: defense, threat, attack, norm and eps, any of them.
-        """
-        return Rows(self.record.rows(**query))
+    def rows(
+        self,
+        *,
+        defense: Query[str] = ANY,
+        threat: Query[str] = ANY,
+        attack: Query[str | None] = ANY,
+        norm: Query[str | None] = ANY,
+        eps: Query[float | None] = ANY,
+    ) -> Rows:
+        """Return the rows that fit, as `Record.rows` does."""
+        return Rows(
+            self.record.rows(defense=defense, threat=threat, attack=attack, norm=norm, eps=eps)
+        )
 
     def report(self, path: str | Path) -> None:
         """Write the report, one HTML file that needs nothing else.
@@ -109,9 +123,9 @@ def evaluate(
     labels: Tensor | np.ndarray | Sequence[int] | None = None,
     *,
     data: str | ImageSet | None = None,
-    defenses: Iterable[str | nn.Module] = DEFENSES,
-    attacks: Iterable[str | Perturb | Attack] = ATTACKS,
-    eps: Iterable[float] = EPS,
+    defenses: str | nn.Module | Iterable[str | nn.Module] | Mapping[str, nn.Module] = DEFENSES,
+    attacks: str | AttackFunction | Attack | Iterable[str | AttackFunction | Attack] = ATTACKS,
+    eps: float | Iterable[float] = EPS,
     adaptive_steps: int = 20,
     sample: int | None = None,
     checkpoint: str | Path | None = None,
@@ -135,7 +149,8 @@ def evaluate(
         images: (N, C, H, W) in [0, 1], or uint8; to be given with ``labels``.
         labels: (N,) integers.
         data: Instead of the two: a data set, as `load_image_set` names it.
-        defenses: Names as `load_defense` takes them, or ``nn.Module``s, images to images.
+        defenses: Names as `load_defense` takes them, or ``nn.Module``s, images to images; modules
+            may be given by name in a mapping.
         attacks: Names as `find_attack` takes them, with ``:STEPS`` behind them if so wanted, or
             functions of model, images, labels and eps to images.
         eps: Bounds on the largest change of a value, in whole units of 1/255.
@@ -162,16 +177,17 @@ def evaluate(
     """
     memory = image_set(images, labels, data)
     shields = named_defenses(defenses)
-    assaults = [named_attack(item) for item in attacks]
+    named = named_attacks(attacks)
+    bounds = [eps] if isinstance(eps, int | float) else list(eps)
     name = classifier if isinstance(classifier, str) else type(classifier).__name__
     source = data if isinstance(data, str) else "memory"
     values = {
-        "name": "evaluation" if output is None else Path(output).name,
+        "name": "evaluation" if output is None else Path(output).resolve().name.lstrip("."),
         "title": f"{name} on {source}",
         "data": source,
         "classifier": name,
         "defenses": list(dict.fromkeys([UNDEFENDED, *shields])),
-        **_plans(assaults, [float(bound) for bound in eps], adaptive_steps),
+        **_plans(named, bounds, adaptive_steps),
         "images": sample if sample is not None else 200 if memory is None else 0,
         "checkpoint": None if checkpoint is None else str(checkpoint),
         "mean": mean,
@@ -184,7 +200,7 @@ def evaluate(
         memory,
         None if isinstance(classifier, str) else _own(classifier, mean, std),
         {key: module for key, module in shields.items() if module is not None},
-        {key: attack for key, attack, _ in assaults},
+        {key: attack for key, (attack, _) in named.items()},
     )
     experiment = build_experiment(values, "evaluate", given.attacks)
     return run(experiment, output, device or _place(classifier), progress, given)
@@ -237,16 +253,20 @@ def _place(classifier: nn.Module | str) -> str:
 
 
 def _plans(
-    attacks: Sequence[tuple[str, Attack, int | None]], eps: list[float], adaptive_steps: int
+    attacks: Mapping[str, tuple[Attack, int | None]], eps: Sequence[float], adaptive_steps: int
 ) -> dict[str, Any]:
     """Return the attacks of an experiment: oblivious, adaptive and query."""
     oblivious: list[dict[str, Any]] = []
+    # PGD is always made through the defence, in no fewer steps than on the classifier alone.
+    most = max([adaptive_steps, *(n or 0 for a, n in attacks.values() if a.covered_by_pgd)])
+    adaptive: list[dict[str, Any]] = [{"attack": "pgd", "eps": eps, "steps": most}]
     query: list[dict[str, Any]] = []
-    for name, attack, steps in attacks:
-        bounds = eps if attack.norm == "Linf" else []
-        plan = {"attack": name, "steps": steps, "eps": bounds}
-        (query if attack.kind == "query" else oblivious).append(plan)
-    # PGD does all that a single step can; every other attack is made through the defence as well.
-    adaptive = [{"attack": "pgd", "eps": eps, "steps": adaptive_steps}]
-    adaptive += [plan for plan in oblivious if plan["attack"] not in ("fgsm", "pgd")]
+    for name, (attack, steps) in attacks.items():
+        plan = {"attack": name, "steps": steps, "eps": eps if attack.norm == "Linf" else []}
+        if attack.kind == "query":
+            query.append(plan)
+            continue
+        oblivious.append(plan)
+        if not attack.covered_by_pgd:
+            adaptive.append(plan)
     return {"oblivious": oblivious, "adaptive": adaptive, "query": query}

@@ -9,10 +9,11 @@ from comdefend.attacks.adaptive import (
     Expectation,
     check_stand_ins,
     hard_code,
+    has_threshold,
     with_stand_in,
 )
 from comdefend.attacks.attack import Attack, Budget, check_eps
-from comdefend.attacks.own import from_callable
+from comdefend.attacks.own import AttackFunction, from_callable
 from comdefend.attacks.registry import ATTACKS, find_attack
 from comdefend.attacks.run import run_attack
 
@@ -20,6 +21,7 @@ __all__ = [
     "ATTACKS",
     "STAND_INS",
     "Attack",
+    "AttackFunction",
     "Budget",
     "Expectation",
     "check_eps",
@@ -27,6 +29,7 @@ __all__ = [
     "find_attack",
     "from_callable",
     "hard_code",
+    "has_threshold",
     "run_attack",
     "with_stand_in",
 ]

@@ -103,7 +103,7 @@ def with_stand_in(purifier: nn.Module, name: str) -> nn.Module:
 
     Args:
         purifier: In evaluation mode. Stand-ins other than "identity" need a `ComDefend` that is
-            binarized by a `Threshold`, or an ``nn.Sequential`` with one in it.
+            binarized by a `Threshold`, or a module with one in it.
         name: One of `STAND_INS`; "identity" returns the purifier itself, which already passes
             gradients straight through.
 
@@ -120,15 +120,20 @@ def with_stand_in(purifier: nn.Module, name: str) -> nn.Module:
         raise InputError("the purifier is in training mode; call its eval() first")
     if name == "identity":
         return purifier
-    if isinstance(purifier, nn.Sequential) and any(map(_has_threshold, purifier)):
-        parts = (with_stand_in(p, name) if _has_threshold(p) else p for p in purifier)
-        return nn.Sequential(*parts).eval()
-    if not isinstance(purifier, ComDefend) or not _has_threshold(purifier):
+    if not has_threshold(purifier):
         raise InputError(
             f"stand-in '{name}' replaces the gradient of ComDefend's threshold; "
             f"{type(purifier).__name__} has only 'identity'"
         )
-    return purifier.with_binarizer(_with_threshold(purifier.binarizer, name))
+    return _replaced(purifier, name)
+
+
+def has_threshold(purifier: nn.Module) -> bool:
+    """Return whether a module is or holds a `ComDefend` with a threshold to replace."""
+    return any(
+        isinstance(part, ComDefend) and any(isinstance(b, Threshold) for b in part.modules())
+        for part in purifier.modules()
+    )
 
 
 def hard_code(logits: Tensor, stand_in: str, phi: float) -> Tensor:
@@ -182,10 +187,16 @@ class Expectation(nn.Module):
         return torch.stack([self.model(images) for _ in range(self.draws)]).mean(0)
 
 
-def _has_threshold(module: nn.Module) -> bool:
-    return isinstance(module, ComDefend) and any(
-        isinstance(part, Threshold) for part in module.binarizer.modules()
-    )
+def _replaced(module: nn.Module, name: str) -> nn.Module:
+    """Return a module that shares everything with another but its thresholds' gradient."""
+    if isinstance(module, ComDefend):
+        return module.with_binarizer(_with_threshold(module.binarizer, name))
+    shared = copy.copy(module)
+    shared._modules = {
+        child: part if part is None else _replaced(part, name)
+        for child, part in module._modules.items()
+    }
+    return shared
 
 
 def _with_threshold(binarizer: nn.Module, name: str) -> nn.Module:

@@ -60,6 +60,7 @@ class Attack(msgspec.Struct, frozen=True, kw_only=True):
         in_pieces: So slow on a processor that an evaluation should store finished pieces.
         deterministic_only: It walks along the decision boundary, which a random model lacks.
         averages: It averages over a random model's draws itself.
+        covered_by_pgd: PGD of as many steps finds all that it finds.
         fingerprint: What results depend on besides the name: for a user's function a hash of its
             source and weights.
     """
@@ -76,6 +77,7 @@ class Attack(msgspec.Struct, frozen=True, kw_only=True):
     in_pieces: bool = False
     deterministic_only: bool = False
     averages: bool = False
+    covered_by_pgd: bool = False
     fingerprint: str = ""
 
 

@@ -42,6 +42,7 @@ FGSM = Attack(
     kind="gradient",
     about="one step of eps along the gradient's sign (Goodfellow et al. 2015)",
     run=_fgsm,
+    covered_by_pgd=True,
 )
 BIM = Attack(
     name="bim",
@@ -61,6 +62,7 @@ PGD = Attack(
     steps=20,
     about="steps of eps/4 from a random start (Madry et al. 2018)",
     run=_pgd,
+    covered_by_pgd=True,
     takes_step_size=True,
     first_steps=3,
 )

@@ -1,5 +1,7 @@
 """All attacks by name, and a user's own."""
 
+import msgspec
+
 from comdefend.attacks.attack import Attack
 from comdefend.attacks.autoattack import AUTOATTACK, SQUARE
 from comdefend.attacks.gradient_sign import BIM, FGSM, MI_FGSM, PGD
@@ -8,6 +10,7 @@ from comdefend.attacks.own import from_callable
 from comdefend.attacks.smallest_change import CARLINI_WAGNER, DEEPFOOL
 from comdefend.common.user_code import is_user_spec, load_object
 from comdefend.errors import InputError
+from comdefend.nn.described import described
 
 ATTACKS: dict[str, Attack] = {
     attack.name: attack
@@ -36,4 +39,6 @@ def find_attack(spec: str) -> Attack:
         known = ", ".join(ATTACKS)
         raise InputError(f"unknown attack '{spec}'; known: {known}, or package.module:function")
     found = load_object(spec)
-    return found if isinstance(found, Attack) else from_callable(found, spec)
+    if isinstance(found, Attack):
+        return msgspec.structs.replace(found, fingerprint=described(found.run))
+    return from_callable(found, spec)

@@ -133,4 +133,4 @@ def _numbers(name: str, text: str | None) -> list[float] | None:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise InputError(f"{name}: numbers divided by commas, not '{text}'") from None
+        raise InputError(f"{name}: must be numbers separated by commas, not '{text}'") from None

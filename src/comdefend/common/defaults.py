@@ -1,4 +1,4 @@
 """The defaults of every command."""
 
 RECOMMENDED = "rgb-variable@2"
-"""The purifier to take, unless something speaks for another."""
+"""The recommended purifier."""

@@ -160,7 +160,7 @@ def _known(kind: Any, values: object, path: str) -> list[str]:
 
 
 def _struct(kind: Any, values: object) -> type[msgspec.Struct] | None:
-    """Return the structure that a type holds; of several the one whose tag the values bear."""
+    """Return the structure of a type; of a union, the member whose tag matches the values."""
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return kind
     if typing.get_origin(kind) not in (typing.Union, types.UnionType):

@@ -4,6 +4,7 @@ A defence is one class in a module of this package, and one row in `registry`.
 """
 
 from comdefend.defenses.bit_depth import BitDepth
+from comdefend.defenses.checking import check_defense, check_own_defense
 from comdefend.defenses.defended import DefendedClassifier
 from comdefend.defenses.detection import (
     Detector,
@@ -34,6 +35,8 @@ __all__ = [
     "ResizePad",
     "TotalVariation",
     "auroc",
+    "check_defense",
+    "check_own_defense",
     "detection_threshold",
     "dithered",
     "is_random",

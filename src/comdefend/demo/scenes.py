@@ -75,7 +75,7 @@ def photo_scene() -> Scene:
 class Merged(nn.Module):
     """A classifier in which groups of classes count as one class each.
 
-    Some photographs show what ImageNet has several names for: a tabby is an Egyptian cat to many.
+    ImageNet has several names for what some photographs show: many call a tabby an Egyptian cat.
 
     Args:
         classifier: Images to logits (N, classes).

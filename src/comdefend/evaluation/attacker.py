@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from comdefend.attacks import Attack, Expectation, run_attack
+from comdefend.attacks import Attack, run_attack
 from comdefend.common.store import Store
 from comdefend.evaluation.subjects import Subject
 from comdefend.nn.batches import batches, device_of, images_at_once
@@ -66,7 +66,7 @@ class Attacker:
         key = {**self._key(attack, eps, steps), "on": classifier_key, "images": count}
         everything = torch.arange(count)
         return self.store.tensor(
-            key, lambda: self._attack(classifier, everything, attack, eps, steps)
+            key, lambda: self._attack(classifier, everything, attack, eps, steps, False)
         )
 
     def through(
@@ -82,13 +82,14 @@ class Attacker:
 
         Args:
             subject: The defence.
-            stand_in: Gradient to take for that of the threshold.
+            stand_in: Surrogate gradient for the threshold.
             indices: Of the images in the sample.
             attack, eps, steps: As for `alone`.
         """
-        target = subject.pipeline(stand_in)
+        random = subject.random
+        target = subject.pipeline(stand_in, averaged=not self.attacks[attack].averages)
         if not self.attacks[attack].in_pieces or device_of(target).type != "cpu":
-            return self._attack(target, indices, attack, eps, steps)
+            return self._attack(target, indices, attack, eps, steps, random)
         # An hour and more on a processor: in pieces, it can be stopped and resumed.
         moved = []
         for number in (indices // PIECE).unique():
@@ -97,7 +98,7 @@ class Attacker:
                 **self._key(attack, eps, steps),
                 "through": subject.key, "stand_in": stand_in, "indices": piece.tolist(),
             }  # fmt: skip
-            attack_piece = partial(self._attack, target, piece, attack, eps, steps)
+            attack_piece = partial(self._attack, target, piece, attack, eps, steps, random)
             moved.append(self.store.tensor(key, attack_piece))
         return torch.cat(moved)
 
@@ -108,11 +109,14 @@ class Attacker:
         }  # fmt: skip
 
     def _attack(
-        self, target: nn.Module, indices: Tensor, attack: str, eps: float | None, steps: int | None
+        self,
+        target: nn.Module,
+        indices: Tensor,
+        attack: str,
+        eps: float | None,
+        steps: int | None,
+        random: bool,
     ) -> Tensor:
-        random = isinstance(target, Expectation)
-        if isinstance(target, Expectation) and self.attacks[attack].averages:
-            target = target.model
         device, size = device_of(target), images_at_once(target, self.images)
         moved = []
         for part in batches(len(indices), size):

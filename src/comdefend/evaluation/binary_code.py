@@ -45,10 +45,12 @@ def code_statistics(
     purified = purify(images)
     flips = []
     for name, eps, others in changed:
+        given = others - images[: len(others)]
+        if not given.any():
+            continue
         before = purified[: len(others)]
         flipped = (apply(_Logits(purifier), others) > 0) != (logits[: len(others)] > 0)
         moved = purify(others) - before
-        given = others - images[: len(others)]
         flips.append(
             Flip(
                 change=name,

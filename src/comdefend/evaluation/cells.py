@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from comdefend.attacks import Attack
+from comdefend.attacks import Attack, has_threshold
 from comdefend.common import schema
 from comdefend.evaluation.experiment import AttackPlan, Experiment
 from comdefend.evaluation.subjects import Subject
@@ -37,8 +37,9 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         attack_key: Fingerprint of the attack, where its name does not say all.
         eps: The bounds, in units of 1/255; empty where there is none.
         steps: Of the attack; None where it has none.
-        stand_ins: Gradients to take for that of the threshold, one after the other.
+        stand_ins: Surrogate gradients for the threshold, tried in turn.
         corruption: What happens to the images.
+        corruption_key: Fingerprint of that.
         normalisation: Mean and standard deviation that images are normalised by.
         after: Digests of the cells whose verdicts this one starts from.
     """
@@ -55,6 +56,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     steps: int | None = None
     stand_ins: tuple[str, ...] = ()
     corruption: str | None = None
+    corruption_key: str = ""
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     after: tuple[str, ...] = ()
 
@@ -89,6 +91,7 @@ def plan_cells(
     data_key: str,
     images: int,
     attacks: Mapping[str, Attack],
+    corruption_keys: Mapping[str, str],
 ) -> list[Cell]:
     """Return the cells of one defence, each after those it starts from.
 
@@ -99,8 +102,10 @@ def plan_cells(
         data_key: Fingerprint of the sample.
         images: Its size.
         attacks: The experiment's attacks, by name.
+        corruption_keys: Fingerprints of what happens to images without an attacker, by name.
     """
-    return list(_Planner(experiment, subject, main_key, data_key, images, attacks).cells())
+    planner = _Planner(experiment, subject, main_key, data_key, images, attacks, corruption_keys)
+    return list(planner.cells())
 
 
 class _Planner:
@@ -112,8 +117,10 @@ class _Planner:
         data_key: str,
         images: int,
         attacks: Mapping[str, Attack],
+        corruption_keys: Mapping[str, str],
     ) -> None:
         self.experiment, self.subject, self.attacks = experiment, subject, attacks
+        self.corruption_keys = corruption_keys
         self.main_key, self.images = main_key, images
         self.common = {"pipeline": subject.key, "data": data_key, "seed": experiment.seed}
         self.stand_ins = stand_ins_of(subject, experiment.stand_ins)
@@ -127,7 +134,7 @@ class _Planner:
                 rows.append(self._attack("transfer", plan, eps))
         for plan, eps in each_bound(experiment.query):
             # A walk along the decision boundary needs answers that stay the same.
-            if not (self.attacks[plan.attack].deterministic_only and subject.draws > 1):
+            if not (self.attacks[plan.attack].deterministic_only and subject.random):
                 rows.append(self._attack("query", plan, eps))
         # From small bounds to large ones: what breaks within a small one is broken.
         for plan, eps in sorted(each_bound(experiment.adaptive), key=lambda pair: pair[1] or 0):
@@ -151,7 +158,8 @@ class _Planner:
             if usual:
                 yield self._attack("detection", *usual)
         for name in experiment.corruptions:
-            yield self._cell("corruption", corruption=name)
+            key = self.corruption_keys[name]
+            yield self._cell("corruption", corruption=name, corruption_key=key)
         if experiment.checks:
             adaptive = usual_attack(experiment.adaptive, self.attacks)
             eps = adaptive[1] if adaptive and adaptive[1] else USUAL_EPS
@@ -228,5 +236,5 @@ def within(row: Cell, attack: str, eps: float | None) -> bool:
 
 def stand_ins_of(subject: Subject, wanted: tuple[str, ...]) -> tuple[str, ...]:
     """Return the stand-ins that make sense for a defence: only a threshold needs another."""
-    parts = () if subject.purifier is None else subject.purifier.modules()
-    return wanted if any(isinstance(part, ComDefend) for part in parts) else ("identity",)
+    hidden = subject.purifier is not None and has_threshold(subject.purifier)
+    return wanted if hidden else ("identity",)

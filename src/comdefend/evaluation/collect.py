@@ -155,7 +155,7 @@ def _checks(
     if "ranges" in results:
         checks.append(check_range(hits, images, results["ranges"]["ranges"]))
     for plan, eps in each_bound(experiment.query):
-        if attacks[plan.attack].deterministic_only and subject.draws > 1:
+        if attacks[plan.attack].deterministic_only and subject.random:
             bound = "" if eps is None else f" {eps:g}/255"
             why = "not measured: it walks along a boundary, and a random defence has none"
             checks.append(Check(f"{plan.attack}{bound}, query", None, why))

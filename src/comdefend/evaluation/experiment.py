@@ -29,8 +29,8 @@ class AttackPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             that look for the smallest perturbation: then whatever they find counts.
         steps: Steps of an iterative attack; by default the attack's own number.
         images: Attack so many images, the first of the sample; by default all.
-        stand_ins: Gradients to take for that of the threshold, one after the other; by default
-            those of the experiment.
+        stand_ins: Surrogate gradients for the threshold, tried in turn; by default those of the
+            experiment.
     """
 
     attack: str
@@ -123,8 +123,8 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         query: Attacks through the whole pipeline that see outputs only.
         corruptions: What may happen to images without an attacker, as `load_defense` names it
             (``noise:0.1``, ``jpeg:10``, ``median:5``): each row's accuracy on such images.
-        stand_ins: Gradients that adaptive attacks take for that of the threshold; each image is
-            attacked with one after the other until it breaks.
+        stand_ins: Surrogate gradients for the threshold: adaptive attacks try one after the other
+            on each image until it breaks.
         draws: Draws that attacks and verdicts average over where a defence is random.
         checks: Images on which the sanity checks are made; 0 for none.
         images: Size of the sample; 0 for all images.

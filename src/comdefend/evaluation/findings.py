@@ -24,7 +24,7 @@ class Flip(msgspec.Struct, frozen=True, kw_only=True):
         change: An attack's name, or ``random``.
         eps: The bound of the change, in units of 1/255.
         share: Share of the bits that flip.
-        passed_on: Root mean square of the purified images' change beside that of the images'.
+        passed_on: RMS change of the purified images, divided by the RMS change of the images.
         kept: How much of the images' change comes out again: the coefficient of its projection, 1
             where nothing is lost and 0 where what comes out has nothing to do with it. None in
             records made before it was measured.
@@ -43,7 +43,7 @@ class Code(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         ones: Share of ones.
         abs_z_mean: Mean of the logits' |z|.
-        quantiles: The shares at which the next are quantiles.
+        quantiles: Probabilities at which `abs_z_quantiles` are given.
         abs_z_quantiles: Of |z|.
         flips: What changes of the images do to the code.
     """

@@ -1,18 +1,16 @@
 """Objects in memory that are evaluated: images, a classifier, defences, attacks."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from comdefend.attacks import Attack, find_attack, from_callable
+from comdefend.attacks import ATTACKS, Attack, AttackFunction, find_attack, from_callable
 from comdefend.data.image_set import ImageSet
 from comdefend.errors import InputError, InputTypeError
-
-Perturb = Callable[[nn.Module, Tensor, Tensor, float], Tensor]
-"""A user's attack: model, images, labels and eps in units of 1/255 -> attacked images."""
 
 
 @dataclass(frozen=True)
@@ -48,22 +46,27 @@ def image_set(
         if not 0 <= low <= high <= 1:
             raise InputError(f"images: must lie in [0, 1] without NaN, found {low:g} to {high:g}")
         pixels = (pixels * 255).round().to(torch.uint8)
-    classes = torch.as_tensor(labels).cpu()
+    try:
+        classes = torch.as_tensor(labels).cpu()
+    except (TypeError, ValueError) as error:
+        raise InputTypeError(f"labels: must be integers ({error})") from error
     if classes.is_floating_point() or classes.dtype == torch.bool:
         raise InputTypeError(f"labels: must be integers, not {classes.dtype}")
     return ImageSet(pixels, classes.to(torch.int64))
 
 
-def named_defenses(defenses: Iterable[str | nn.Module]) -> dict[str, nn.Module | None]:
+def named_defenses(
+    defenses: str | nn.Module | Iterable[str | nn.Module] | Mapping[str, nn.Module],
+) -> dict[str, nn.Module | None]:
     """Return defences by name: modules by that of their class, None where the name is all."""
+    if isinstance(defenses, Mapping):
+        return dict(defenses)
     named: dict[str, nn.Module | None] = {}
-    for item in defenses:
+    for item in [defenses] if isinstance(defenses, str | nn.Module) else defenses:
         if isinstance(item, str):
             named[item] = None
         elif isinstance(item, nn.Module):
-            kind = type(item).__name__
-            count = sum(name == kind or name.startswith(f"{kind} ") for name in named)
-            named[f"{kind} {count + 1}" if count else kind] = item
+            named[_free(type(item).__name__, named)] = item
         else:
             raise InputTypeError(
                 f"defenses: must be names or nn.Modules, not {type(item).__name__}"
@@ -71,14 +74,31 @@ def named_defenses(defenses: Iterable[str | nn.Module]) -> dict[str, nn.Module |
     return named
 
 
-def named_attack(item: str | Perturb | Attack) -> tuple[str, Attack, int | None]:
-    """Return an attack's name, the attack, and the steps that were asked for."""
-    if isinstance(item, Attack):
-        return item.name, item, None
-    if not isinstance(item, str):
-        attack = from_callable(item)
-        return attack.name, attack, None
-    name, colon, steps = item.rpartition(":")
-    if colon and steps.isdecimal():
-        return name, find_attack(name), int(steps)
-    return item, find_attack(item), None
+def named_attacks(
+    attacks: str | AttackFunction | Attack | Iterable[str | AttackFunction | Attack],
+) -> dict[str, tuple[Attack, int | None]]:
+    """Return attacks by name, each with the steps that were asked for."""
+    named: dict[str, tuple[Attack, int | None]] = {}
+    items = [attacks] if isinstance(attacks, str | Attack) or callable(attacks) else attacks
+    for item in items:
+        if isinstance(item, str):
+            name, colon, steps = item.rpartition(":")
+            if colon and steps.isdecimal():
+                named[name] = find_attack(name), int(steps)
+            elif colon and name in ATTACKS:
+                raise InputError(f"attack '{item}': steps must be a number, as in {name}:10")
+            else:
+                named[item] = find_attack(item), None
+            continue
+        attack = item if isinstance(item, Attack) else from_callable(item)
+        if attack.name in ATTACKS and attack is not ATTACKS[attack.name]:
+            raise InputError(f"attack '{attack.name}': there is one of that name; rename yours")
+        name = _free(attack.name, named)
+        named[name] = msgspec.structs.replace(attack, name=name), None
+    return named
+
+
+def _free(name: str, taken: Iterable[str]) -> str:
+    """Return a name that is not taken: the same, or the same with a number."""
+    count = sum(other == name or other.startswith(f"{name} ") for other in taken)
+    return f"{name} {count + 1}" if count else name

@@ -72,7 +72,7 @@ def attack_standing(
         attacker, judge, subject: Who attacks, who judges, and what.
         standing: (M,) bool, of the first images of the sample.
         attack, eps, steps: As for `Attacker.through`.
-        stand_ins: Gradients to take for that of the threshold.
+        stand_ins: Surrogate gradients for the threshold.
 
     Returns:
         (M,) bool: which images still stand.

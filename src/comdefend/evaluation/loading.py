@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-from comdefend.attacks import Attack, find_attack
+from comdefend.attacks import ATTACKS, Attack, find_attack
 from comdefend.common import schema
 from comdefend.errors import InputError
 from comdefend.evaluation.experiment import Experiment
@@ -87,16 +87,17 @@ def build_experiment(
 def attacks_of(
     experiment: Experiment, given: Mapping[str, Attack] | None = None
 ) -> dict[str, Attack]:
-    """Return the attacks that an experiment names.
+    """Return the attacks that an experiment needs, by name.
 
     Args:
-        experiment: Whose.
+        experiment: The experiment.
         given: Attacks by name that take the place of those known by name.
 
     Raises:
         InputError: An attack is unknown, needs a bound, or needs gradients where it has none.
     """
-    attacks = {}
+    # The sanity checks are made with PGD, whatever else is.
+    attacks = {"pgd": ATTACKS["pgd"]}
     for plan in experiment.plans:
         attack = (given or {}).get(plan.attack) or find_attack(plan.attack)
         if not plan.eps and attack.norm == "Linf":

@@ -153,19 +153,19 @@ def _sanity(at: Workbench, cell: Cell) -> Result:
     eps, count = cell.eps[0], cell.images
     clean = at.judge.verdicts(at.subject, at.images[:count])
 
-    def alone(bound: float, steps: int) -> Tensor:
+    def left_after(bound: float, steps: int) -> Tensor:
         return attack_standing(
             at.attacker, at.judge, at.subject, clean, "pgd", bound, steps, cell.stand_ins
         )
 
     attacked = at.attacker.alone(at.subject.classifier, cell.source, "pgd", eps, 20, count)
     oblivious = at.judge.verdicts(at.subject, round_to_8_bits(attacked)) & clean
-    standing = alone(eps, 20)
+    standing = left_after(eps, 20)
     left = Left(
         images=count,
         eps=eps,
-        unbounded=int(alone(255, 20).sum()),
-        few=int(alone(eps, 5).sum()),
+        unbounded=int(left_after(255, 20).sum()),
+        few=int(left_after(eps, 5).sum()),
         many=int(standing.sum()),
         oblivious=int(oblivious.sum()),
         standing=to_bits(standing),

@@ -2,7 +2,7 @@
 
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
@@ -31,6 +31,10 @@ class _Any(Enum):
 
 ANY: Final = _Any.ANY
 """In a query: whatever it is. None asks for rows where the field is empty."""
+
+_T = TypeVar("_T")
+Query: TypeAlias = _T | _Any
+"""A value to look for, or `ANY`."""
 
 
 class Data(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,11 +150,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     def rows(
         self,
         *,
-        defense: str | _Any = ANY,
-        threat: str | _Any = ANY,
-        attack: str | _Any | None = ANY,
-        norm: str | _Any | None = ANY,
-        eps: float | _Any | None = ANY,
+        defense: Query[str] = ANY,
+        threat: Query[str] = ANY,
+        attack: Query[str | None] = ANY,
+        norm: Query[str | None] = ANY,
+        eps: Query[float | None] = ANY,
     ) -> list[Row]:
         """Return the rows that fit, in the record's order.
 

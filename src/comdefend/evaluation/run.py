@@ -13,7 +13,6 @@ from comdefend.common.schema import to_plain
 from comdefend.common.store import Store
 from comdefend.data.image_set import ImageSet
 from comdefend.data.sources import load_image_set
-from comdefend.defenses import load_defense
 from comdefend.errors import InputError
 from comdefend.evaluation.attacker import Attacker
 from comdefend.evaluation.cells import Cell, plan_cells, usual_attack
@@ -78,7 +77,7 @@ class Run:
         # Only now: what cannot start should not leave a folder; nor should an output that cannot
         # be written cost an hour.
         make_folder(output)
-        self.corruptions = {name: load_defense(name) for name in experiment.corruptions}
+        self.corruptions = {name: subjects.corruption(name) for name in experiment.corruptions}
         self.subjects = [subjects.open(plan, self.main) for plan in experiment.defenses]
         store = Store(output / "cells", {"versions": versions(), "device": device})
         self.store = store
@@ -88,20 +87,21 @@ class Run:
 
     def measure(self) -> Record:
         """Measure all cells that are not done yet, and return the record of all."""
+        corruption_keys = {name: key for name, (_, key) in self.corruptions.items()}
+        corruptions = {name: module for name, (module, _) in self.corruptions.items()}
         plans = [
             (subject, cell)
             for subject in self.subjects
             for cell in plan_cells(
-                self.experiment, subject, self.main[1], self.data_key, len(self.data), self.attacks
+                self.experiment, subject, self.main[1], self.data_key, len(self.data),
+                self.attacks, corruption_keys,
             )
-        ]
+        ]  # fmt: skip
         verdicts: dict[str, str] = {}
         results: dict[str, list[tuple[Cell, dict[str, Any]]]] = {s.name: [] for s in self.subjects}
         for done, (subject, cell) in enumerate(plans):
             self.progress(f"{subject.name}: {cell.label}", done, len(plans))
-            at = Workbench(
-                subject, self.attacker, self.judge, self.main[0], self.corruptions, verdicts
-            )
+            at = Workbench(subject, self.attacker, self.judge, self.main[0], corruptions, verdicts)
             result = self.store.result(to_plain(cell), partial(_timed, at, cell))
             if "correct" in result:
                 verdicts[cell.digest] = result["correct"]

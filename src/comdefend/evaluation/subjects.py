@@ -13,14 +13,22 @@ from torch import nn
 from comdefend.attacks import Expectation, with_stand_in
 from comdefend.classifiers import check_classifier, checkpoint_class_names, open_classifier
 from comdefend.common.extras import require_extra
+from comdefend.common.user_code import is_user_spec
 from comdefend.data.classes import match_classes, read_class_names
 from comdefend.data.image_set import ImageSet
-from comdefend.defenses import DefendedClassifier, is_random, load_defense
+from comdefend.defenses import (
+    DefendedClassifier,
+    check_defense,
+    check_own_defense,
+    is_random,
+    load_defense,
+)
 from comdefend.errors import InputError, InputTypeError
 from comdefend.evaluation.experiment import DefensePlan, Experiment
 from comdefend.evaluation.given import Given
 from comdefend.evaluation.record import UNDEFENDED
 from comdefend.nn.batches import apply, fingerprint, images_at_once
+from comdefend.nn.described import described
 from comdefend.training.recipe import Recipe, recipe_to_dict
 
 
@@ -54,15 +62,20 @@ class Subject:
         """Whether it draws at random."""
         return self.purifier is not None and is_random(self.purifier)
 
-    def pipeline(self, stand_in: str = "identity") -> nn.Module:
-        """Return the whole pipeline, as an adaptive attacker and the user have it."""
+    def pipeline(self, stand_in: str = "identity", averaged: bool = True) -> nn.Module:
+        """Return the whole pipeline, as an adaptive attacker and the user have it.
+
+        Args:
+            stand_in: Surrogate gradient for the threshold.
+            averaged: Average over draws where it draws at random.
+        """
         if self.purifier is None:
             return self.classifier
         purifier = self.purifier
         if stand_in != "identity":
             purifier = with_stand_in(purifier, stand_in)
         defended = DefendedClassifier(purifier, self.classifier).eval()
-        return Expectation(defended, self.draws) if self.draws > 1 else defended
+        return Expectation(defended, self.draws) if averaged and self.draws > 1 else defended
 
     def origins(self, main: str) -> dict[str, str]:
         """Return where purifier and classifier come from; the main classifier has this name."""
@@ -137,16 +150,35 @@ class Subjects:
         if purifier_name == UNDEFENDED:
             key = f"none {classifier_key}"
             return Subject(plan, None, classifier, classifier_key, key, 1)
-        given = self.given.defenses.get(purifier_name)
-        purifier = load_defense(purifier_name).eval() if given is None else given
-        purifier = purifier.to(self.device)
-        try:
-            apply(purifier, self.images[:1])
-        except (InputError, InputTypeError) as error:
-            raise InputError(f"{plan.name}: {error}") from error
+        purifier, purifier_key = self._purifier(purifier_name, plan.name)
         draws = self.experiment.draws if is_random(purifier) else 1
-        key = f"{fingerprint(purifier)} {draws} {classifier_key}"
+        key = f"{purifier_key} {draws} {classifier_key}"
         return Subject(plan, purifier, classifier, classifier_key, key, draws)
+
+    def corruption(self, name: str) -> tuple[nn.Module, str]:
+        """Return what happens to images without an attacker, and its fingerprint.
+
+        Raises:
+            InputError: It is unknown, or does not fit the images.
+        """
+        return self._purifier(name, name)
+
+    def _purifier(self, name: str, row: str) -> tuple[nn.Module, str]:
+        """Return a purifier and its fingerprint: of a user's, also of its code and attributes."""
+        given = self.given.defenses.get(name)
+        purifier = load_defense(name).eval() if given is None else given
+        purifier = purifier.to(self.device)
+        own = given is not None or is_user_spec(name)
+        try:
+            answer = check_defense(purifier, self.images[:1])
+            if own:
+                check_own_defense(purifier, self.images[:1])
+        except (InputError, InputTypeError) as error:
+            raise InputError(f"{row}: {error}") from error
+        # Code that this process cannot see, such as that of a library, shows in what it returns.
+        answers = (answer * 1000).round().int().numpy().tobytes()
+        parts = [fingerprint(purifier), hashlib.sha256(answers).hexdigest()]
+        return purifier, " ".join([*parts, described(purifier)] if own else parts)
 
     def _row(
         self, plan: DefensePlan, main: tuple[nn.Module, str]
@@ -183,7 +215,9 @@ class Subjects:
         # A user's classifier may compute something else with the same weights than it did before.
         answers = (apply(classifier, self.images[few]) * 100).round().int()
         digest = hashlib.sha256(answers.numpy().tobytes()).hexdigest()
-        return classifier, f"{fingerprint(classifier)} {digest}"
+        own = classifier is self.given.classifier or is_user_spec(name)
+        key = f"{fingerprint(classifier)} {digest}"
+        return classifier, f"{key} {described(classifier)}" if own else key
 
     def _trained(self, recipe: Recipe, name: str) -> Path:
         require_extra("train")
