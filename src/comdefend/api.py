@@ -132,7 +132,9 @@ def evaluate(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     classes: Sequence[str] | str | Path | None = None,
+    resize: int = 0,
     crop: int = 0,
+    skip_unreadable: bool = False,
     seed: int = 0,
     device: str | None = None,
     output: str | Path | None = None,
@@ -161,7 +163,9 @@ def evaluate(
         mean, std: What the classifier wants images normalised by, if it does not do so itself.
         classes: Names of the classifier's classes in the order of its outputs, or a file with one
             name a line, or JSON: by them the classes of the data are found.
-        crop: Cut out the central square of this side; 0 leaves the images.
+        resize: Resize the shorter side of the images to this; 0 leaves it.
+        crop: Then cut out the central square of this side; 0 leaves the images.
+        skip_unreadable: Leave out image files that cannot be read, and say which.
         seed: Of sample and attacks.
         device: Where models run; by default where the classifier is.
         output: A folder. It receives ``record.json``, ``table.md`` and ``report.html``, and keeps
@@ -193,7 +197,9 @@ def evaluate(
         "mean": mean,
         "std": std,
         "classes": str(classes) if isinstance(classes, str | Path) else classes,
+        "resize": resize,
         "crop": crop,
+        "skip_unreadable": skip_unreadable,
         "seed": seed,
     }
     given = Given(

@@ -1,5 +1,6 @@
 import gzip
 import io
+import json
 import pickle
 import struct
 
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 
 from comdefend.data.image_set import ImageSet
+from comdefend.data.listing import Wanted
 from comdefend.data.sources import has_test_split, load_image_set, load_training_images
 from comdefend.errors import DataMissingError, ImageError, InputError
 
@@ -49,6 +51,65 @@ def test_parquet_in_the_layout_of_the_hub(tmp_path, pictures):
         assert data.images.permute(0, 2, 3, 1).numpy().tolist() == pictures.tolist()
         assert data.labels.tolist() == [3, 1, 0, 1]
         assert data.class_count == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("plain_text/test-00000-of-00001.parquet", "test"),
+        ("data/test-00000-of-00001.parquet", "test"),
+        ("default/test/0000.parquet", "test"),
+        ("plain_text/validation-00000-of-00001.parquet", "validation"),
+        ("val.parquet", "val"),
+    ],
+)
+def test_where_the_hub_keeps_a_split(tmp_path, pictures, name, split):
+    write_parquet(tmp_path / name, [encoded(p) for p in pictures], [3, 1, 0, 1], ("img", "labels"))
+    data = load_image_set(f"parquet:{tmp_path}", "test")
+    assert data.labels.tolist() == [3, 1, 0, 1]
+    assert has_test_split(f"parquet:{tmp_path}")
+    notes = (
+        () if split == "test" else (f"{tmp_path}: has no test images; those of {name} are taken",)
+    )
+    assert data.notes == notes
+
+
+def test_no_image_is_read_twice(tmp_path, pictures):
+    for name in ("test.parquet", "data/test-00000-of-00001.parquet", "x/test-0.parquet"):
+        write_parquet(tmp_path / name, [encoded(p) for p in pictures], [3, 1, 0, 1])
+    assert len(load_image_set(f"parquet:{tmp_path}", "test")) == 4
+    (tmp_path / "test.parquet").unlink()
+    (tmp_path / "data" / "test-00000-of-00001.parquet").rename(tmp_path / "data" / "other")
+    write_parquet(tmp_path / "y" / "test-0.parquet", [encoded(pictures[0])], [0])
+    with pytest.raises(InputError, match="holds x, y; name the folder of one of them"):
+        load_image_set(f"parquet:{tmp_path}", "test")
+
+
+def test_names_of_classes_in_the_schema(tmp_path, pictures):
+    features = {"label": {"names": ["ant", "bee", "cat", "dog"], "_type": "ClassLabel"}}
+    table = pa.table({"image": [{"bytes": encoded(p)} for p in pictures], "label": [3, 1, 0, 1]})
+    written = json.dumps({"info": {"features": features}})
+    pq.write_table(table.replace_schema_metadata({"huggingface": written}), tmp_path / "a.parquet")
+    data = load_image_set(f"parquet:{tmp_path / 'a.parquet'}", "test")
+    assert data.classes == ("ant", "bee", "cat", "dog")
+    features["label"]["names"] = ["ant", "bee"]
+    written = json.dumps({"info": {"features": features}})
+    pq.write_table(table.replace_schema_metadata({"huggingface": written}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="label 3, but names of 2 classes"):
+        load_image_set(f"parquet:{tmp_path / 'a.parquet'}", "test")
+
+
+def test_only_what_is_drawn_is_read_from_parquet(tmp_path, pictures):
+    cells = [{"bytes": encoded(p)} for p in pictures]
+    cells[1] = {"bytes": b"nonsense"}
+    table = pa.table({"image": cells, "label": [3, 1, 0, 2]})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=3)
+    seed = next(s for s in range(99) if 1 not in Wanted(count=3, seed=s).order(4))
+    wanted = Wanted(count=3, seed=seed)
+    data = load_image_set(f"parquet:{tmp_path / 'a.parquet'}", "test", wanted=wanted)
+    order = wanted.order(4)
+    assert data.images.permute(0, 2, 3, 1).numpy().tolist() == pictures[order].tolist()
+    assert data.labels.tolist() == [[3, 1, 0, 2][position] for position in order]
 
 
 def test_cifar10_by_name(tmp_path, pictures, monkeypatch):
@@ -116,7 +177,7 @@ def test_bad_contents(tmp_path, pictures):
     with pytest.raises(InputError, match="needs columns 'image' and 'label'"):
         load_image_set(f"parquet:{file}", "train")
     write_parquet(file, [encoded(pictures[0]), b"nonsense"], [0, 1])
-    with pytest.raises(ImageError, match="row 1: is not an image"):
+    with pytest.raises(ImageError, match=r"1 of 2 images cannot be used: .*row 1: is not an image"):
         load_image_set(f"parquet:{file}", "train")
     write_parquet(file, [encoded(pictures[0]), encoded(pictures[1, :4])], [0, 1])
     with pytest.raises(InputError, match="must have one size"):

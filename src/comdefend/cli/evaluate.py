@@ -68,7 +68,11 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    crop: Annotated[int, typer.Option(help="Cut out the central square of this side.")] = 0,
+    resize: Annotated[int, typer.Option(help="Resize the shorter side to this.")] = 0,
+    crop: Annotated[int, typer.Option(help="Then cut out the central square of this side.")] = 0,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of the sample and the attacks.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
@@ -93,7 +97,9 @@ def evaluate(
             mean=channels[0],
             std=channels[1],
             classes=classes,
+            resize=resize,
             crop=crop,
+            skip_unreadable=skip_unreadable,
             seed=seed,
             device=open_device(device),
             output=output,

@@ -1,25 +1,30 @@
 """Labelled images out of the files of data sets: IDX, torchvision's CIFAR, parquet, folders."""
 
 import gzip
-import io
+import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from comdefend.common.extras import require
 from comdefend.data.folders import ClassFolders
-from comdefend.data.image_files import decode_image, image_paths, read_named
+from comdefend.data.image_files import image_paths
 from comdefend.data.image_set import ImageSet
+from comdefend.data.listing import Encoded, Listing
 from comdefend.errors import DataMissingError, ImageError, InputError
 
 # The first number of an IDX file of bytes, without its number of dimensions.
 _IDX_BYTES = 0x0800
+_IMAGE_COLUMNS = ("image", "img", "images")
+_LABEL_COLUMNS = ("label", "labels", "fine_label")
 
 
 def read_cifar(root: Path, torchvision_class: str, train: bool, channels: int) -> ImageSet:
@@ -52,60 +57,87 @@ def read_idx(images: Path, labels: Path, classes: tuple[str, ...], channels: int
     return ImageSet(_with_channels(pixels, channels), targets, classes)
 
 
-def read_parquet(files: Sequence[Path], classes: tuple[str, ...], channels: int | None) -> ImageSet:
-    """Read parquet files in the layout of the Hugging Face hub.
+def list_parquet(files: Sequence[Path], classes: tuple[str, ...]) -> Listing:
+    """List the images of parquet files in the layout of the Hugging Face hub.
 
     Args:
-        files: With columns ``image`` or ``img`` (encoded images) and ``label`` or ``fine_label``.
-        classes: Names of the classes; may be empty.
-        channels: 3 (RGB) or 1 (grey), or None for the files' own.
+        files: With columns ``image``, ``images`` or ``img`` (encoded images), and ``label``,
+            ``labels`` or ``fine_label``.
+        classes: Names of the classes; by default those in the files' schema.
 
     Raises:
-        InputError: A column is missing, a label is not an integer, or the images differ in size.
+        InputError: A column is missing, or a label is not an integer.
         DataMissingError: There are no images.
-        ImageError: A file is damaged, or a cell is not an image.
+        ImageError: A file is damaged.
         ExtraMissingError: pyarrow is not installed.
     """
     parquet = require("pyarrow.parquet", "train")
-    images: list[np.ndarray] = []
     labels: list[int] = []
+    places: list[_Row] = []
     for file in files:
-        try:
-            table = parquet.read_table(file)
-        except (OSError, ValueError) as error:
-            raise ImageError(f"{file}: not readable as parquet ({error})") from error
-        image_column = next((n for n in ("image", "img") if n in table.column_names), None)
-        label_column = next((n for n in ("label", "fine_label") if n in table.column_names), None)
-        if image_column is None or label_column is None:
-            raise InputError(f"{file}: needs columns 'image' and 'label', has {table.column_names}")
-        for row, cell in enumerate(table.column(image_column)):
-            images.append(_decoded(cell.as_py(), f"{file}, row {row}", channels))
-        values = table.column(label_column).to_pylist()
-        if not all(isinstance(label, int) and label >= 0 for label in values):
+        with _readable(file):
+            opened = parquet.ParquetFile(file)
+            names = opened.schema_arrow.names
+            image = next((n for n in _IMAGE_COLUMNS if n in names), None)
+            label = next((n for n in _LABEL_COLUMNS if n in names), None)
+            if image is None or label is None:
+                raise InputError(f"{file}: needs columns 'image' and 'label', has {names}")
+            values = opened.read([label]).column(label).to_pylist()
+            groups = [opened.metadata.row_group(n).num_rows for n in range(opened.num_row_groups)]
+            classes = classes or _schema_names(opened.schema_arrow.metadata, label)
+        if not all(isinstance(value, int) and value >= 0 for value in values):
             raise InputError(f"{file}: labels must be integers from 0")
+        if classes and max(values, default=0) >= len(classes):
+            raise InputError(f"{file}: label {max(values)}, but names of {len(classes)} classes")
         labels += values
-    return _stacked(images, labels, classes, str(files[0].parent))
+        first = 0
+        for number, rows in enumerate(groups):
+            places += [_Row(file, image, number, first, first + row) for row in range(rows)]
+            first += rows
+    if not labels:
+        raise DataMissingError(f"{files[0].parent}: holds no images")
+
+    def fetch(positions: Iterable[int]) -> Iterator[tuple[int, str, Encoded]]:
+        ordered = sorted(positions)
+        for (file, image, number), group in groupby(ordered, lambda p: places[p][:3]):
+            with _readable(file):
+                cells = parquet.ParquetFile(file).read_row_group(number, [image]).column(image)
+            for position in group:
+                row = places[position].row
+                cell = cells[row - places[position].first].as_py()
+                data = cell.get("bytes") if isinstance(cell, dict) else cell
+                encoded = data if isinstance(data, bytes) else None
+                yield position, f"{file}, row {row}", encoded
+
+    return Listing(str(files[0].parent), labels, fetch, classes)
 
 
-def read_folders(found: ClassFolders, where: Path, channels: int | None) -> ImageSet:
-    """Read image files in folders named by their class.
+def list_folders(found: ClassFolders, where: Path) -> Listing:
+    """List the image files in folders named by their class.
 
     Args:
         found: The folders.
-        where: What messages begin with.
-        channels: 3 (RGB) or 1 (grey), or None for the files' own.
+        where: What messages call them.
 
     Raises:
-        InputError: The images differ in size or mode.
         DataMissingError: There are no images.
-        ImageError: A file is not an image.
     """
     files = [(p, label) for folder, label in found.folders.items() for p in image_paths(folder)]
     if not files:
         raise DataMissingError(f"{where}: holds no images in folders named by their class")
-    images = [_as_array(read_named(path).image, channels) for path, _ in files]
-    data = _stacked(images, [label for _, label in files], found.classes, str(where))
-    return replace(data, notes=found.notes)
+    listing = list_files(where, [path for path, _ in files])
+    labels = [label for _, label in files]
+    return replace(listing, labels=labels, classes=found.classes, notes=found.notes)
+
+
+def list_files(where: Path, files: Sequence[Path]) -> Listing:
+    """List image files, all with the label 0."""
+
+    def fetch(positions: Iterable[int]) -> Iterator[tuple[int, str, Encoded]]:
+        for position in positions:
+            yield position, str(files[position]), files[position]
+
+    return Listing(str(where), [0] * len(files), fetch)
 
 
 def _idx_array(path: Path, dimensions: int) -> np.ndarray:
@@ -123,34 +155,34 @@ def _idx_array(path: Path, dimensions: int) -> np.ndarray:
         raise ImageError(f"{path}: not readable as IDX ({error})") from error
 
 
-def _decoded(cell: object, where: str, channels: int | None) -> np.ndarray:
-    data = cell.get("bytes") if isinstance(cell, dict) else cell
-    if not isinstance(data, bytes):
-        raise ImageError(f"{where}: holds no image bytes")
+class _Row(NamedTuple):
+    file: Path
+    column: str
+    group: int
+    first: int  # the row with which the group begins
+    row: int
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
     try:
-        return _as_array(decode_image(io.BytesIO(data)).image, channels)
-    except ImageError as error:
-        raise ImageError(f"{where}: {error}") from error
+        yield
+    except (InputError, ImageError):
+        raise
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{file}: not readable as parquet ({error})") from error
 
 
-def _as_array(image: Image.Image, channels: int | None) -> np.ndarray:
-    mode = {1: "L", 3: "RGB", None: "L" if image.mode in ("L", "LA") else "RGB"}[channels]
-    return np.asarray(image.convert(mode))
-
-
-def _stacked(
-    images: list[np.ndarray], labels: list[int], classes: tuple[str, ...], where: str
-) -> ImageSet:
-    if not images:
-        raise DataMissingError(f"{where}: holds no images")
-    if len(shapes := {image.shape for image in images}) > 1:
-        raise InputError(
-            f"{where}: images must have one size and mode here, found {len(shapes)} kinds"
-        )
-    array = np.stack(images)
-    array = array[..., None] if array.ndim == 3 else array
-    pixels = torch.from_numpy(array).permute(0, 3, 1, 2).contiguous()
-    return ImageSet(pixels, torch.tensor(labels, dtype=torch.int64), classes)
+def _schema_names(metadata: Mapping[bytes, bytes] | None, column: str) -> tuple[str, ...]:
+    """Return the names of the classes in a schema that Hugging Face's datasets wrote, or none."""
+    # Whatever else others write there is not for us.
+    try:
+        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+        names = features[column]["names"]
+        ordered = [names[str(n)] for n in range(len(names))] if isinstance(names, dict) else names
+        return tuple(str(name) for name in ordered)
+    except (KeyError, TypeError, ValueError):
+        return ()
 
 
 def _with_channels(images: Tensor, channels: int) -> Tensor:

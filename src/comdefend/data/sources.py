@@ -5,7 +5,7 @@ the Hugging Face hub and of torchvision. Nothing is downloaded.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -15,10 +15,12 @@ from comdefend.data.folders import (
     find_classes,
     find_test_split,
     find_training_images,
+    subfolders,
 )
 from comdefend.data.image_files import image_paths
 from comdefend.data.image_set import ImageSet
-from comdefend.data.readers import read_cifar, read_folders, read_idx, read_parquet
+from comdefend.data.listing import Listing, Wanted, fit_set
+from comdefend.data.readers import list_files, list_folders, list_parquet, read_cifar, read_idx
 from comdefend.errors import DataMissingError, InputError
 
 _CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
@@ -56,20 +58,24 @@ DATASETS: dict[str, NamedData] = {
 
 SOURCES: dict[str, str] = {
     **dict.fromkeys(DATASETS, "below the folder that COMDEFEND_DATA names"),
-    "parquet:PATH": "a file, or a folder with train*.parquet and test*.parquet",
+    "parquet:PATH": "a file, or a folder with train*.parquet and test*.parquet, as on the hub",
     "folder:PATH": "PATH/CLASS/*.png, or PATH/SPLIT/CLASS/*.png (train, and test or val)",
 }
 """The forms of a data set's name -> what it is, in a phrase."""
 
 
-def load_image_set(spec: str, split: Split, channels: int | None = None) -> ImageSet:
-    """Load labelled images of one size into memory.
+def load_image_set(
+    spec: str, split: Split, channels: int | None = None, wanted: Wanted | None = None
+) -> ImageSet:
+    """Load labelled images of one size into memory; only those that are wanted are decoded.
 
     Args:
         spec: One of the forms in `SOURCES`. A relative path is also looked for below
             ``COMDEFEND_DATA``.
         split: ``train`` or ``test``.
-        channels: Convert images to 3 (RGB) or 1 (grey) channels; by default they stay as they are.
+        channels: Convert images to 3 (RGB) or 1 (grey) channels; by default they stay as they are,
+            and become RGB where they differ.
+        wanted: Which images, and of which size; by default all as they are.
 
     Raises:
         InputError: The spec is not understood, or the images differ in size.
@@ -78,18 +84,20 @@ def load_image_set(spec: str, split: Split, channels: int | None = None) -> Imag
         ExtraMissingError: The library that reads it is not installed.
     """
     kind, path = _parse(spec)
+    wanted = wanted or Wanted()
+    wanted = replace(wanted, channels=channels or wanted.channels)
     if kind == "parquet":
-        return read_parquet(_parquet_files(path, split), (), channels)
+        return _parquet_listing(path, split).read(wanted)
     if kind == "folder":
-        return read_folders(find_classes(path, split), path, channels)
-    return _load_named(kind, split, channels)
+        return list_folders(find_classes(path, split), path).read(wanted)
+    return _load_named(kind, split, wanted)
 
 
 def has_test_split(spec: str) -> bool:
     """Return whether a data set has test images apart from those to train on."""
     kind, path = _parse(spec)
     if kind == "parquet":
-        return path.is_dir() and bool(_matching_parquet(path, "test"))
+        return path.is_dir() and bool(_matching_parquet(path, "test")[0])
     return kind != "folder" or find_test_split(path) is not None
 
 
@@ -113,6 +121,7 @@ def load_training_images(spec: str, channels: int) -> Tensor | list[Path]:
     folder = find_training_images(path)
     if not (paths := image_paths(folder)):
         raise DataMissingError(f"{folder}: holds no images")
+    list_files(folder, paths).check()
     return paths
 
 
@@ -131,7 +140,7 @@ def _found_below(path: Path) -> Path:
     return below if not path.exists() and below.exists() else path
 
 
-def _load_named(name: str, split: Split, channels: int | None) -> ImageSet:
+def _load_named(name: str, split: Split, wanted: Wanted) -> ImageSet:
     named = DATASETS[name]
     hint = (
         f'python -c "import torchvision; torchvision.datasets.{named.torchvision_class}'
@@ -143,17 +152,19 @@ def _load_named(name: str, split: Split, channels: int | None) -> ImageSet:
             f"to download it into a folder DATA, run: {hint}"
         )
     root = Path(place).expanduser()
-    channels = channels or named.channels
-    if files := _matching_parquet(root / name, split):
-        return read_parquet(files, named.classes, channels)
+    channels = wanted.channels or named.channels
+    files, _ = _matching_parquet(root / name, split)
+    if files:
+        return list_parquet(files, named.classes).read(replace(wanted, channels=channels))
     prefix = "train" if split == "train" else "t10k"
     for folder in named.idx_folders:
         images = _idx_file(root / folder / f"{prefix}-images-idx3-ubyte")
         labels = _idx_file(root / folder / f"{prefix}-labels-idx1-ubyte")
         if images and labels:
-            return read_idx(images, labels, named.classes, channels)
+            return fit_set(read_idx(images, labels, named.classes, channels), wanted)
     if named.cifar_folder and (root / named.cifar_folder).is_dir():
-        return read_cifar(root, named.torchvision_class, split == "train", channels)
+        data = read_cifar(root, named.torchvision_class, split == "train", channels)
+        return fit_set(data, wanted)
     raise DataMissingError(
         f"data set '{name}' is not in {root}; "
         f"to download it, run, with that folder for DATA: {hint}"
@@ -164,13 +175,38 @@ def _idx_file(path: Path) -> Path | None:
     return next((p for p in (path, path.with_name(path.name + ".gz")) if p.is_file()), None)
 
 
-def _parquet_files(path: Path, split: Split) -> list[Path]:
+def _parquet_listing(path: Path, split: Split) -> Listing:
     if path.is_file():
-        return [path]
-    if files := _matching_parquet(path, split):
-        return files
-    raise DataMissingError(f"{path}: no such parquet file, nor a folder with {split}*.parquet")
+        return list_parquet([path], ())
+    files, name = _matching_parquet(path, split)
+    if not files:
+        raise DataMissingError(f"{path}: no such parquet file, nor a folder with {split}*.parquet")
+    listing = list_parquet(files, ())
+    if name == split:
+        return listing
+    note = f"{path}: has no test images; those of {files[0].relative_to(path)} are taken"
+    return replace(listing, notes=(note,))
 
 
-def _matching_parquet(folder: Path, split: Split) -> list[Path]:
-    return sorted([*folder.glob(f"{split}*.parquet"), *folder.glob(f"data/{split}*.parquet")])
+def _matching_parquet(folder: Path, split: Split) -> tuple[list[Path], str]:
+    """Return the files of a split, from one place, and what it is called there.
+
+    The hub keeps them in the folder, in ``data``, or in a folder named by the configuration.
+    """
+    if not folder.is_dir():
+        return [], split
+    configurations = [p for p in subfolders(folder) if p.name != "data"]
+    for name in ("train",) if split == "train" else ("test", "val"):
+        for place in (folder, folder / "data"):
+            if files := _parquet_in(place, name):
+                return files, name
+        found = {p.name: files for p in configurations if (files := _parquet_in(p, name))}
+        if len(found) > 1:
+            raise InputError(f"{folder}: holds {', '.join(found)}; name the folder of one of them")
+        if found:
+            return next(iter(found.values())), name
+    return [], split
+
+
+def _parquet_in(place: Path, name: str) -> list[Path]:
+    return sorted(place.glob(f"{name}*.parquet")) or sorted(place.glob(f"{name}*/*.parquet"))

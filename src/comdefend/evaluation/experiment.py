@@ -128,7 +128,9 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         draws: Draws that attacks and verdicts average over where a defence is random.
         checks: Images on which the sanity checks are made; 0 for none.
         images: Size of the sample; 0 for all images.
+        resize: Resize the shorter side of the images to this; 0 to leave it.
         crop: Side of the central square that is cut out of the images; 0 to leave them.
+        skip_unreadable: Leave out image files that cannot be read.
         mean, std: What the classifier expects images to be normalised by, if it does not do so.
         checkpoint: Weights of the classifier, where its name needs them.
         classes: Names of the classifier's classes in the order of its outputs, or a file of them,
@@ -149,7 +151,9 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     draws: int = 10
     checks: int = 32
     images: int = 500
+    resize: int = 0
     crop: int = 0
+    skip_unreadable: bool = False
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     checkpoint: str | None = None
@@ -159,7 +163,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     def __post_init__(self) -> None:
         schema.check_positive(self, "draws")
-        schema.check_not_negative(self, "checks", "images", "crop")
+        schema.check_not_negative(self, "checks", "images", "resize", "crop")
         if not 0 <= self.seed < MAX_SEED:
             raise InputError(f"seed must be from 0 to {MAX_SEED - 1}: {self.seed}")
         if not self.defenses:

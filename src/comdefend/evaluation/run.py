@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from comdefend.common.provenance import versions
 from comdefend.common.schema import to_plain
 from comdefend.common.store import Store
 from comdefend.data.image_set import ImageSet
+from comdefend.data.listing import Wanted, fit_set
 from comdefend.data.sources import load_image_set
 from comdefend.errors import InputError
 from comdefend.evaluation.attacker import Attacker
@@ -145,7 +145,7 @@ def run_experiment(
 
 
 def take_sample(experiment: Experiment, given: ImageSet | None = None) -> ImageSet:
-    """Return the images of an experiment, cropped, in an order drawn at random.
+    """Return the images of an experiment, resized and cropped, in an order drawn at random.
 
     Args:
         experiment: Which images, and how many; all where it asks for more than there are.
@@ -155,20 +155,21 @@ def take_sample(experiment: Experiment, given: ImageSet | None = None) -> ImageS
         InputError: An attack is to see more images than the sample has, or the crop is too large.
         DataMissingError, ImageError: As for `load_image_set`.
     """
-    data = load_image_set(experiment.data, "test") if given is None else given
     # In random order even where all are taken: files come sorted by class.
-    count = min(experiment.images or len(data), len(data))
-    data = data.sample(count, experiment.seed)
+    wanted = Wanted(
+        count=experiment.images,
+        seed=experiment.seed,
+        resize=experiment.resize,
+        crop=experiment.crop,
+        skip_unreadable=experiment.skip_unreadable,
+    )
+    if given is None:
+        data = load_image_set(experiment.data, "test", wanted=wanted)
+    else:
+        data = fit_set(given, wanted)
     for plan in experiment.plans:
         if (plan.images or 0) > len(data):
             raise InputError(f"{plan.attack}: {plan.images} images of a sample of {len(data)}")
-    if side := experiment.crop:
-        height, width = data.images.shape[-2:]
-        if side > min(height, width):
-            raise InputError(f"crop: the images are {height}x{width}, {side} does not fit")
-        top, left = (height - side) // 2, (width - side) // 2
-        cut = data.images[..., top : top + side, left : left + side].contiguous()
-        data = replace(data, images=cut)
     return data
 
 
