@@ -158,7 +158,7 @@ def test_another_classifier_is_attacked_both_ways(experiment, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"crop": 64}, "crop: the images are 28x28, 64 does not fit"),
+        ({"crop": 64}, r"crop: the images are 28x28 .*\.png\), 64 does not fit"),
         ({"adaptive": [{"attack": "pgd", "eps": [8], "images": 17}]}, "pgd: 17 images of a sample"),
         ({"defenses": ["rgb-12bpp"]}, "rgb-12bpp: images: have 1 channels"),
         ({"classifier": "cifar10-small"}, "images: have 1 channels, this classifier takes 3"),
