@@ -1,4 +1,5 @@
 import errno
+import importlib.util
 import io
 import struct
 import threading
@@ -13,7 +14,14 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from comdefend.data import image_output as output
 from comdefend.data.image import ReadImage
-from comdefend.data.image_files import FORMATS, SUFFIXES, image_paths, pixel_count, read_image
+from comdefend.data.image_files import (
+    FORMATS,
+    SUFFIXES,
+    image_paths,
+    pixel_count,
+    read_image,
+    readable_suffixes,
+)
 from comdefend.data.image_output import write_image
 from comdefend.errors import ImageError, OutputError
 
@@ -287,3 +295,35 @@ def test_folders_are_searched_in_order_and_links_not_followed(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
     found = [p.relative_to(tmp_path).as_posix() for p in image_paths(tmp_path)]
     assert found == ["a.webp", "b/1.jpeg", "b/2.PNG"]
+
+
+@pytest.mark.parametrize(("package", "suffix"), [("pillow_heif", ".heic"), ("pillow_jxl", ".jxl")])
+def test_formats_of_plugins_are_read_where_they_are_installed(tmp_path, package, suffix):
+    if not importlib.util.find_spec(package):
+        assert suffix not in readable_suffixes()
+        return
+    assert suffix in readable_suffixes()
+    smooth = noise("RGB", (4, 3)).resize((64, 48), Image.Resampling.BICUBIC)
+    smooth.save(tmp_path / f"in{suffix}")
+    read = read_image(tmp_path / f"in{suffix}").image
+    assert np.abs(np.asarray(read, int) - np.asarray(smooth, int)).mean() < 20
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_file_that_does_not_hold_the_pixels_never_takes_its_name(tmp_path, monkeypatch, format):
+    noise("RGB", (40, 30)).save(tmp_path / "in.png", dpi=(300, 300))
+    read = read_image(tmp_path / "in.png")
+    save = Image.Image.save
+
+    def damaged(image, file, **options):
+        # An encoder that writes other pixels of large images.
+        save(
+            image.transpose(Image.Transpose.ROTATE_180) if image.width > 3 else image,
+            file,
+            **options,
+        )
+
+    monkeypatch.setattr(Image.Image, "save", damaged)
+    with pytest.raises(ImageError, match="other pixels come back"):
+        write_image(tmp_path / f"out{FORMATS[format][0]}", read)
+    assert [p.name for p in tmp_path.iterdir()] == ["in.png"]
