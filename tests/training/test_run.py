@@ -252,6 +252,16 @@ def test_a_start_with_other_classes_is_refused(recipes, trained, tmp_path):
             train(replace(recipes[kind], **{field: start}), tmp_path / "run")
 
 
+def test_folders_with_some_of_a_classifiers_classes_are_refused(recipes, guide, tmp_path):
+    for name in ("ant", "bee"):
+        path = tmp_path / "images" / "train" / name / "0.png"
+        path.parent.mkdir(parents=True)
+        Image.new("L", (16, 16)).save(path)
+    recipe = replace(recipes["defense"], data=f"folder:{tmp_path / 'images'}", classifier=guide)
+    with pytest.raises(InputError, match=r"has 2 classes .* nothing says which is which"):
+        prepare(recipe, tmp_path)
+
+
 def test_bad_use(recipes, trained, tmp_path):
     recipe = recipes["purifier"]
     with pytest.raises(InputError, match="must be a multiple of devices"):

@@ -128,8 +128,8 @@ def match_classes(
     some = ", ".join(data.classes[:3]) + (", ..." if len(data.classes) > 3 else "")
     raise InputError(
         f"{source}: has {len(data.classes)} classes ({some}), the classifier has {count}, and "
-        "nothing says which is which; give the names of the classifier's classes, in its order: "
-        "--classes FILE, one name a line (classes= in Python)"
+        "nothing says which is which; name the folders by the classifier's numbers, or give an "
+        "evaluation its names in order: --classes FILE, one a line (classes= in Python)"
     )
 
 

@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from comdefend.classifiers import check_classifier, open_classifier
+from comdefend.data.classes import match_classes
 from comdefend.data.image_set import ImageSet
 from comdefend.data.sources import load_image_set
 from comdefend.defenses.defended import DefendedClassifier
@@ -36,19 +37,29 @@ def prepare(recipe: DefenseRecipe, output: Path) -> Prepared:
     purifier, opened = _purifier(recipe), _classifier(recipe)
     channels = _channels(recipe, purifier, opened)
     data = load_image_set(recipe.data, "train", channels)
+    classes = _class_count(opened, data)
+    if classes is not None:
+        data = match_classes(data, classes, recipe.data)
     check_enough(len(data), recipe, recipe.batch)
     held_out, training = data.hold_out(recipe.validation, recipe.seed)
     classifier = _fitting(recipe, opened, training)
     steps = len(training) // recipe.batch * recipe.epochs
     module = AdversarialTraining(recipe, purifier, classifier, steps)
     validation = TensorDataset(held_out.images, held_out.labels)
+
+    def finish() -> Finished:
+        measured, split = measured_images(recipe.data, channels, held_out)
+        if measured is not held_out and classes is not None:
+            measured = match_classes(measured, classes, recipe.data)
+        return _finished(module, measured, split)
+
     return Prepared(
         module=module,
         train=epoch_loader(training, recipe, lambda: module.current_epoch),
         validation=DataLoader(validation, batch_size=min(100, recipe.batch)),
         epochs=recipe.epochs,
         images=training.images,
-        finish=lambda: _finished(module, *measured_images(recipe.data, channels, held_out)),
+        finish=finish,
     )
 
 
@@ -78,6 +89,14 @@ def _channels(
     if len(set(known)) > 1:
         raise InputError(f"the purifier takes {known[0]} channels, the classifier {known[1]}")
     return known[0]
+
+
+def _class_count(classifier: nn.Module | None, data: ImageSet) -> int | None:
+    """Return the number of classes of a classifier that is there already."""
+    if classifier is None:
+        return None
+    images = data.images[:2].float() / 255
+    return check_classifier(classifier, images, data.labels.new_zeros(len(images)))
 
 
 def _fitting(recipe: DefenseRecipe, classifier: nn.Module | None, training: ImageSet) -> nn.Module:
