@@ -333,3 +333,13 @@ def test_images_attacked_alone_are_clipped_to_a_bound_without_another_attack(
     images = opened.judge.images[:4]
     assert clipped.equal(free.clamp(images - 1 / 255, images + 1 / 255))
     assert isinstance(opened.store, Store)
+
+
+def test_a_sample_is_resized_then_cropped(experiment):
+    plan = experiment(resize=14, crop=12)
+    data = take_sample(plan)
+    assert data.images.shape == (16, 1, 12, 12)
+    # The same images as without, in the same order.
+    whole = take_sample(experiment())
+    assert data.labels.equal(whole.labels)
+    assert take_sample(plan, whole).images.shape == (16, 1, 12, 12)
