@@ -67,7 +67,7 @@ def run_demo(output: Path) -> list[Record]:
             records.append(record)
     console = Console()
     console.print(_table(records))
-    console.print(_EXPLANATION.format(output=output), highlight=False, markup=False)
+    console.print(_EXPLANATION.format(output=output), highlight=False, markup=False, soft_wrap=True)
     return records
 
 

@@ -16,7 +16,7 @@ from comdefend.evaluation.loading import build_experiment
 
 EPS = 8
 PGD_STEPS, ADAPTIVE_STEPS = 10, 5
-PER_CLASS, PHOTO_SIDE = 4, 160
+PER_CLASS, PHOTO_SIDE = 3, 160
 
 
 @dataclass(frozen=True)
