@@ -8,6 +8,7 @@ import torch
 from PIL import Image, features
 
 import comdefend
+from comdefend.data.image_files import readable_suffixes
 from comdefend.errors import DataMissingError, InputError, OutputError
 from comdefend.nn.metrics import pooled_psnr
 from comdefend.nn.purifier import ComDefend
@@ -153,6 +154,14 @@ def test_what_is_passed_over_is_counted_and_named(photos, tmp_path, tiny):
     assert "hidden" not in message
 
 
+def test_the_extra_that_reads_more_formats_is_named(photos, tmp_path, tiny):
+    if ".heic" in readable_suffixes():
+        pytest.skip("HEIC is read here")
+    (photos / "d.HEIC").touch()
+    with pytest.warns(PassedOverWarning, match=r"1 \.heic .*pip install 'comdefend\[formats\]'"):
+        comdefend.purify_files([photos], tmp_path / "clean", tiny)
+
+
 def test_images_by_all_their_suffixes(tmp_path, tiny):
     image = Image.effect_noise((12, 10), 80).convert("RGB")
     (tmp_path / "in").mkdir()
@@ -191,6 +200,12 @@ def test_the_limit_for_huge_images_is_named_and_can_be_moved(photos, tmp_path, t
         comdefend.purify_files([photos], tmp_path / "clean", tiny, max_megapixels=0)
 
 
+@pytest.mark.parametrize("name", ["tif", "TIFF", ".tif"])
+def test_a_format_may_be_named_by_a_suffix(photos, tmp_path, tiny, name):
+    comdefend.purify_files(photos / "a.png", tmp_path / "clean", tiny, format=name)
+    assert tree(tmp_path / "clean") == ["a.tif"]
+
+
 def test_what_of_the_metadata_stays_behind_is_noted(photos, tmp_path, tiny):
     Image.new("RGB", (4, 4)).save(photos / "c.jpg", comment=b"words")
     results = comdefend.purify_files(photos / "c.jpg", tmp_path / "c.webp", tiny)
@@ -220,6 +235,7 @@ def test_links_do_not_lead_out_of_the_output(photos, tmp_path, tiny):
         (["empty"], "clean", {}, InputError, "holds no images"),
         (["photos"], "clean", {"format": "gif"}, InputError, "unknown format 'gif'; known: png"),
         (["photos/a.png"], "x.jpg", {"format": "png"}, InputError, "does not fit format"),
+        (["photos/a.png"], "x.heic", {}, InputError, "a file that ends in .png"),
         (["photos/a.png"], "x.gif", {}, InputError, "a file that ends in .png"),
         (["photos"], "x.png", {}, InputError, "give a folder"),
         (["photos"], "file", {}, OutputError, "is a file, not a folder"),

@@ -27,11 +27,11 @@ def register(app: typer.Typer) -> None:
 
 _HELP = """Purify image files: compress each to a binary code and rebuild it.
 
-Reads PNG, JPEG, WebP, TIFF, BMP, GIF and AVIF; HEIC with pillow-heif, JPEG XL with
-pillow-jxl-plugin. Folders are searched recursively, and their structure is kept. Writes PNG unless
-told otherwise. Orientation is applied; alpha and metadata are kept, as far as the format holds
-them. Existing outputs are skipped, so a run that was stopped continues where it was. Files that
-cannot be read are reported at the end; the others are purified.
+Reads PNG, JPEG, WebP, TIFF, BMP, GIF and AVIF; HEIC and JPEG XL with the extra comdefend[formats].
+Folders are searched recursively, and their structure is kept. Writes PNG unless told otherwise.
+Orientation is applied; alpha and metadata are kept, as far as the format holds them. Existing
+outputs are skipped, so a run that was stopped continues where it was. Files that cannot be read are
+reported at the end; the others are purified.
 
 Files are read and written while others are computed, and small images are computed in batches. Of
 the engines, auto takes the fastest that is installed, or torch, which opens at once, if there is

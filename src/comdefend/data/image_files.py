@@ -39,8 +39,8 @@ NEEDS_MEMORY = "needs more memory than there is"
 _MODES = ("RGB", "RGBA", "L", "LA")
 # Read but not written, as far as Pillow and its plug-ins do: suffix -> Pillow's name.
 _READ_ONLY = {".gif": "GIF", ".avif": "AVIF", ".heic": "HEIF", ".heif": "HEIF", ".jxl": "JXL"}
-PLUGINS = {".heic": "pillow-heif", ".heif": "pillow-heif", ".jxl": "pillow-jxl-plugin"}
-"""Suffix -> the package that reads such files."""
+PLUGINS = frozenset({".heic", ".heif", ".jxl"})
+"""Suffixes that are read where the extra ``formats`` is installed."""
 
 # Of several frames, the first is the photo; cameras put previews and bursts behind it.
 _FIRST_IS_PHOTO = ("MPO", "HEIF")

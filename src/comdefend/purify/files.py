@@ -137,8 +137,7 @@ def _counted(paths: list[Path]) -> str:
         kind = "links to folders" if path.is_dir() else path.suffix.lower() or "without a suffix"
         kinds.setdefault(kind, []).append(path)
     words = [f"{len(of)} {kind} ({of[0]}{', ...' * (len(of) > 1)})" for kind, of in kinds.items()]
-    needed = {package for kind in kinds if (package := PLUGINS.get(kind))}
-    hint = f"; to read them: pip install {' '.join(sorted(needed))}" if needed else ""
+    hint = "; to read them: pip install 'comdefend[formats]'" if PLUGINS & kinds.keys() else ""
     return f"passed over: {', '.join(words)}{hint}"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from comdefend.data.image_files import FORMATS, SUFFIXES, image_paths, readable_suffixes
+from comdefend.data.image_files import FORMATS, PLUGINS, SUFFIXES, image_paths, readable_suffixes
 from comdefend.errors import DataMissingError, InputError, OutputError
 
 
@@ -24,7 +24,8 @@ def plan(
         inputs: Image files, and folders that are searched recursively.
         output: A folder, in which the structure of input folders is kept; or, for a single input
             file, the file to write, if its suffix is that of an image.
-        format: One of `FORMATS`; by default the suffix of an output file, else PNG.
+        format: One of `FORMATS`, or a suffix of one; by default the suffix of an output file, else
+            PNG.
         on_error: Called for folders that cannot be read.
         on_skip: Called for what else folders hold: other files, and links to folders.
 
@@ -37,8 +38,12 @@ def plan(
         DataMissingError: An input does not exist.
         OutputError: The output is a file, or a link leads out of it.
     """
-    if format is not None and format not in FORMATS:
-        raise InputError(f"unknown format '{format}'; known: {', '.join(FORMATS)}")
+    if format is not None:
+        # JPG and .tif are formats to most people.
+        known = SUFFIXES.get("." + format.lower().removeprefix("."))
+        if known is None:
+            raise InputError(f"unknown format '{format}'; known: {', '.join(FORMATS)}")
+        format = known
     if not inputs:
         raise InputError("no input files or folders were given")
     for path in inputs:
@@ -49,10 +54,10 @@ def plan(
         if format is not None and SUFFIXES[suffix] != format:
             raise InputError(f"{output}: its suffix does not fit format '{format}'")
         pairs = [(inputs[0], output)]
-    elif suffix in Image.registered_extensions() and not output.is_dir():
-        known = ", ".join(SUFFIXES)
+    elif suffix in {*Image.registered_extensions(), *PLUGINS} and not output.is_dir():
         raise InputError(
-            f"{output}: give a folder, or for a single input file a file that ends in {known}"
+            f"{output}: give a folder, or for a single input file a file that ends in "
+            f"{', '.join(SUFFIXES)}"
         )
     else:
         if output.exists() and not output.is_dir():
