@@ -116,6 +116,8 @@ def test_the_module_runs_and_ends_with_its_exit_code(tmp_path):
         ([*EVALUATE, "--eps", "inf"], "eps"),
         ([*EVALUATE, "--mean", "a"], "mean: must be numbers separated by commas"),
         ([*EVALUATE, "--data", "folder:no"], "no: no such folder"),
+        # Not an emoji.
+        ([*EVALUATE, "--data", "folder:no:x:"], "error: no:x:: no such folder"),
         (["bench", "-o", "out", "-w", "rgb"], "unknown weights 'rgb'; known: gray-2bpp"),
         (["bench", "-o", "image.png"], "image.png: a file; the output is a folder"),
         (["bench", "-o", "out", "--rounds", "0"], "rounds must be at least 1, not 0"),

@@ -57,7 +57,7 @@ def main() -> None:
     try:
         app()
     except ComdefendError as error:
-        Console(stderr=True).print(
+        Console(stderr=True, emoji=False).print(
             f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True
         )
         sys.exit(error.exit_code)

@@ -115,7 +115,7 @@ def show_evaluation(evaluation: "Evaluation", output: Path) -> None:
 
     from comdefend.report.markdown import markdown_table
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     Console().print(Markdown(markdown_table(evaluation.record)))
     for check in evaluation.record.checks:
         if check.passed is False:

@@ -37,7 +37,7 @@ def list_known(
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(emoji=False)
     for name in _LISTS if what is None else [what]:
         table = Table(title=name, title_justify="left", box=SIMPLE_HEAD, show_header=False)
         table.add_column(no_wrap=True, style="bold")

@@ -105,7 +105,7 @@ def purify(
     from comdefend.cli.options import open_device
     from comdefend.purify.files import purify_files
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     say = functools.partial(console.print, markup=False, highlight=False, soft_wrap=True)
     with _progress(console, say) as progress:
         results = purify_files(
