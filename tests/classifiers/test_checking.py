@@ -73,7 +73,7 @@ def test_a_good_classifier_passes(fashion):
         (torch.randn(3, 4).softmax(1), InputError, "seems to return probabilities"),
         (torch.full((3, 4), 0.25).half(), InputError, "seems to return probabilities"),
         (torch.randn(3, 4, 1), InputError, r"shape \(3, classes\).*not \(3, 4, 1\)"),
-        (torch.randn(3, 1), InputError, "at least 2 classes"),
+        (torch.randn(3, 1), InputError, "one number per image"),
         (torch.randn(2, 4), InputError, r"not \(2, 4\)"),
         (torch.tensor([[1.0, 2], [3, 4], [5, float("nan")]]), InputError, "NaN"),
         (torch.tensor([[1.0, 2], [3, 4], [5, float("inf")]]), InputError, "infinity"),

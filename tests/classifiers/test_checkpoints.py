@@ -1,96 +1,93 @@
-"""Weights of other people's classifiers."""
-
-import pickle
-import warnings
-from collections import Counter
+"""Checkpoints as people have them."""
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from comdefend.classifiers import open_classifier
-from comdefend.errors import DataMissingError, InputError, WeightsError
+from comdefend.classifiers import check_classifier, open_classifier
+from comdefend.classifiers.checkpoints import classes_in, load_checkpoint
+from comdefend.errors import InputError, WeightsError
 
 
-def expected(state, images):
-    return images.flatten(1) @ state["1.weight"].T + state["1.bias"]
+def network(classes=3):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                         nn.Linear(2, classes))  # fmt: skip
 
 
-@pytest.mark.parametrize("nested", [None, "state_dict", "model"])
-@pytest.mark.parametrize("prefix", ["", "module."])
-def test_checkpoints_of_torch(own, images, tmp_path, nested, prefix):
-    state = {prefix + name: tensor for name, tensor in own.items()}
-    torch.save({nested: state, "epoch": 3} if nested else state, tmp_path / "net.pth")
-    classifier = open_classifier("own_networks:net", tmp_path / "net.pth")
-    torch.testing.assert_close(classifier(images), expected(own, images))
+class Holder(nn.Module):
+    """A network whose own names begin with one of the prefixes."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = network()
 
 
-def test_checkpoints_of_safetensors_and_normalisation(own, images, tmp_path):
-    save_file(own, tmp_path / "net.safetensors")
-    classifier = open_classifier(
-        "own_networks:net", tmp_path / "net.safetensors", mean=[0.1, 0.2, 0.3], std=[1, 2, 4]
-    )
-    shifted = (images - torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)) / torch.tensor([1, 2, 4]).view(
-        3, 1, 1
-    )
-    torch.testing.assert_close(classifier(images), expected(own, shifted))
-    with pytest.raises(InputError, match=r"must have shape \(N, 3, H, W\).*not \(5, 1, 2, 2\)"):
-        classifier(images[:, :1])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "model."])
+@pytest.mark.parametrize("key", [None, "state_dict", "model_state_dict", "model", "net"])
+def test_prefixes_and_keys_are_what_scripts_write(tmp_path, prefix, key):
+    wanted = network().state_dict()
+    state = {prefix + name: tensor for name, tensor in wanted.items()}
+    torch.save(state if key is None else {key: state, "epoch": 3}, tmp_path / "c.pt")
+    fresh = network()
+    nn.init.zeros_(fresh[0].weight)
+    load_checkpoint(fresh, tmp_path / "c.pt", "mine")
+    assert all(tensor.equal(wanted[name]) for name, tensor in fresh.state_dict().items())
 
 
-def test_checkpoints_from_before_batches_were_counted(own, tmp_path):
-    (tmp_path / "own_networks.py").write_text(
-        "from torch import nn\ndef net(): return nn.Sequential(nn.BatchNorm2d(3))"
-    )
-    state = nn.Sequential(nn.BatchNorm2d(3)).state_dict()
-    del state["0.num_batches_tracked"]
-    save_file(dict(state), tmp_path / "old.safetensors")
-    assert not open_classifier("own_networks:net", tmp_path / "old.safetensors").training
+def test_a_prefix_that_is_the_networks_own_stays(tmp_path):
+    save_file(Holder().state_dict(), tmp_path / "c.safetensors")
+    load_checkpoint(Holder(), tmp_path / "c.safetensors", "mine")
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("content", "message"),
     [
-        (lambda s: s.pop("1.bias"), r"does not fit own_networks:net: missing 1\.bias$"),
-        (
-            lambda s: s.update({f"more{i}": torch.zeros(1) for i in range(5)}),
-            "unexpected more0, more1, more2 and 2 more$",
-        ),
-        (
-            lambda s: s.update({"1.bias": torch.zeros(7)}),
-            r"1\.bias is \(7,\) instead of \(4,\)$",
-        ),
+        (b"", "an empty file, not weights"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a Git LFS pointer"),
+        (b"\n<!DOCTYPE html><html>404</html>", "an HTML page, not weights"),
+        (b"PK\x03\x04" + bytes(100), "a truncated file, not weights"),
+        (b"\x80\x02nonsense", "cannot read it without unpickling"),
     ],
 )
-def test_checkpoints_that_do_not_fit(own, tmp_path, change, message):
-    change(own)
-    torch.save(own, tmp_path / "net.pt")
-    with pytest.raises(InputError, match=message) as raised:
-        open_classifier("own_networks:net", tmp_path / "net.pt")
-    assert "\n" not in str(raised.value)
+@pytest.mark.parametrize("name", ["c.pt", "c.safetensors"])
+def test_what_is_no_checkpoint_is_called_what_it_is(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    if name.endswith("safetensors") and "unpickling" in message:
+        message = "not a safetensors file"
+    with pytest.raises(WeightsError, match=message) as caught:
+        load_checkpoint(network(), tmp_path / name, "mine")
+    assert "\n" not in str(caught.value)
 
 
-def test_checkpoints_that_hold_no_weights(own, tmp_path):
-    with pytest.raises(DataMissingError, match=r"nowhere\.pt: no such checkpoint"):
-        open_classifier("own_networks:net", tmp_path / "nowhere.pt")
-    (tmp_path / "text.pt").write_text("not a checkpoint")
-    (tmp_path / "text.safetensors").write_text("not a checkpoint")
-    torch.save(nn.Linear(2, 2), tmp_path / "pickled.pt")
-    torch.save({"epoch": 3}, tmp_path / "epoch.pt")
-    torch.save([torch.zeros(2)], tmp_path / "list.pt")
-    with (tmp_path / "protocol4.pt").open("wb") as file:
-        pickle.dump({"a": Counter()}, file, protocol=4)
-    for name, message in {
-        "protocol4.pt": "without unpickling",
-        "text.pt": "without unpickling",
-        "pickled.pt": "without unpickling",
-        "text.safetensors": "not a safetensors file",
-        "epoch.pt": "holds no state dict",
-        "list.pt": "holds no state dict",
-    }.items():
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            with pytest.raises(WeightsError, match=message) as raised:
-                open_classifier("own_networks:net", tmp_path / name)
-        assert "\n" not in str(raised.value)
+def test_the_number_of_classes_is_read_from_the_last_layer(tmp_path):
+    save_file(network(5).state_dict(), tmp_path / "five.safetensors")
+    assert classes_in(tmp_path / "five.safetensors", network(3)) == 5
+    assert classes_in(tmp_path / "five.safetensors", network(5)) is None
+    # Other layers that differ mean another architecture.
+    other = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Identity(), nn.Identity(), nn.Linear(4, 3))
+    assert classes_in(tmp_path / "five.safetensors", other) is None
+
+
+def test_an_architecture_takes_the_classes_of_its_checkpoint(tmp_path):
+    import timm
+
+    name = "test_resnet"
+    save_file(timm.create_model(name, num_classes=7).state_dict(), tmp_path / "c.safetensors")
+    classifier = open_classifier(f"timm:{name}", tmp_path / "c.safetensors")
+    with torch.inference_mode():
+        assert classifier(torch.rand(1, 3, 64, 64)).shape == (1, 7)
+
+
+@pytest.mark.parametrize(
+    ("classifier", "message"),
+    [
+        (network().half(), "weights are torch.float16, the images torch.float32; call its float"),
+        (network(1), "one number per image; give it a logit for each of its two classes"),
+        (nn.Sequential(network(1), nn.Flatten(0)), "one number per image"),
+    ],
+)
+def test_classifiers_that_need_a_change_are_told_which(classifier, message):
+    with pytest.raises(InputError, match=message):
+        check_classifier(classifier.eval(), torch.rand(2, 1, 8, 8), torch.tensor([0, 1]))

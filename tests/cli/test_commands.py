@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 from PIL import Image
 
 from comdefend.data.shipped import fashion_images
@@ -55,3 +59,15 @@ def test_reproduce_lists_the_experiments(cli):
     out = cli("reproduce")
     assert out.code == 0
     assert "cifar10 --profile small: CIFAR-10" in out.stdout
+
+
+def test_a_character_that_the_terminal_lacks_costs_nothing(tmp_path):
+    (tmp_path / "\u221e.png").write_bytes(b"no image")
+    done = subprocess.run(
+        [sys.executable, "-m", "comdefend", "purify", "\u221e.png", "clean.png"],
+        cwd=tmp_path, env={**os.environ, "PYTHONIOENCODING": "cp1252"}, capture_output=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert b"failed: ?.png: " in done.stderr
+    assert b"Traceback" not in done.stderr

@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 import comdefend
 from comdefend.data.image_set import ImageSet
 from comdefend.defenses import DefendedClassifier
-from comdefend.errors import InputError, OutputError
+from comdefend.errors import InputError, OutputError, WeightsError
 from comdefend.nn.batches import apply
 from comdefend.nn.metrics import peak_signal_noise_ratio, pooled_psnr, round_to_8_bits
-from comdefend.training.fit import fit
+from comdefend.training.fit import _is_whole, fit
 from comdefend.training.recipe import build_recipe, recipe_to_dict
 from comdefend.training.run import model_card, prepare, train
 from comdefend.zoo import load_purifying, save_weights
@@ -281,3 +281,11 @@ def test_bad_use(recipes, trained, tmp_path):
 def test_a_folder_holds_the_recipe_of_its_run(recipes, trained):
     stored = json.loads((trained("pixelcnn").parent / "recipe.json").read_text())
     assert stored == recipe_to_dict(recipes["pixelcnn"])
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"\x80\x02nonsense"])
+def test_a_damaged_checkpoint_is_named_with_the_way_out(tmp_path, content):
+    (tmp_path / "last.ckpt").write_bytes(content)
+    with pytest.raises(WeightsError, match="last.ckpt: damaged .*; delete it to begin again"):
+        _is_whole(tmp_path / "last.ckpt")
+    assert not _is_whole(tmp_path / "none.ckpt")

@@ -43,6 +43,12 @@ def check_classifier(classifier: nn.Module, images: Tensor, labels: Tensor) -> i
         raise InputError(
             f"labels: must have shape ({len(images)},), one per image, not {tuple(labels.shape)}"
         )
+    types = {p.dtype for p in classifier.parameters() if p.is_floating_point()}
+    if types and images.dtype not in types:
+        raise InputError(
+            f"the classifier's weights are {types.pop()}, the images {images.dtype}; "
+            "call its float() first"
+        )
     classes = _check_logits(_answer(classifier, images), len(images))
     if not 0 <= labels.min() <= labels.max() < classes:
         raise InputError(
@@ -84,6 +90,11 @@ def _check_logits(logits: Any, count: int) -> int:
     if not isinstance(logits, Tensor):
         raise InputTypeError(
             f"the classifier must return a tensor of logits, not {type(logits).__name__}"
+        )
+    if logits.shape in ((count,), (count, 1)):
+        raise InputError(
+            "the classifier returns one number per image; give it a logit for each of its two "
+            "classes, such as torch.cat([-z, z], 1)"
         )
     if logits.ndim != 2 or len(logits) != count or logits.shape[1] < 2:
         raise InputError(

@@ -41,8 +41,8 @@ def open_classifier(
 
     - a name of `comdefend.classifier_weights`, or a ``.safetensors`` file made by our training;
     - a name of `READY`, such as ``efficientnet-lite0``;
-    - ``torchvision:NAME`` or ``timm:NAME``: an architecture with the library's number of classes;
-      ``checkpoint`` holds its weights;
+    - ``torchvision:NAME`` or ``timm:NAME``: an architecture; ``checkpoint`` holds its weights and
+      decides the number of classes;
     - ``package.module:function``: an ``nn.Module``, or a function that returns one when called
       without arguments. The current directory is importable, as for ``python -m``. This runs the
       module's code.
@@ -50,7 +50,8 @@ def open_classifier(
     Args:
         spec: As above.
         checkpoint: Weights for the last two: ``.safetensors``, or a file of ``torch.save`` that
-            holds a state dict, by itself or as ``state_dict`` or ``model``.
+            holds a state dict, by itself or as ``state_dict``, ``model_state_dict``, ``model`` or
+            ``net``.
         mean, std: For each channel, of the training images of the last two, where the network takes
             normalised images.
 
@@ -69,7 +70,7 @@ def open_classifier(
         if mean is not None:
             raise InputError(f"{spec} normalises images itself; leave mean and std out")
         return complete.eval()
-    network = _bare(spec, checkpoint is not None)
+    network = _bare(spec, None if checkpoint is None else Path(checkpoint))
     if checkpoint is not None:
         load_checkpoint(network, Path(checkpoint), spec)
     if mean is not None and std is not None:
@@ -86,11 +87,11 @@ def _complete(spec: str) -> nn.Module | None:
     return None
 
 
-def _bare(spec: str, has_checkpoint: bool) -> nn.Module:
+def _bare(spec: str, checkpoint: Path | None) -> nn.Module:
     """Return a network that may need weights and normalisation."""
     library, colon, name = spec.partition(":")
     if colon and library in LIBRARIES:
-        return make_architecture(library, name, has_checkpoint)
+        return make_architecture(library, name, checkpoint)
     if is_user_spec(spec):
         return load_module(spec)
     raise InputError(f"unknown classifier '{spec}'; known: {', '.join(CLASSIFIERS)}")

@@ -1,5 +1,6 @@
 """The command line: one file a command, no logic of its own."""
 
+import io
 import sys
 
 import typer
@@ -54,6 +55,10 @@ _STOPPED = 130
 
 def main() -> None:
     """Run the command line; errors that users can cause are one line on standard error."""
+    for stream in (sys.stdout, sys.stderr):
+        # A character that the terminal lacks must not cost the work: cp1252 has no infinity sign.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app()
     except ComdefendError as error:

@@ -74,7 +74,7 @@ def evaluate(
         bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Of the sample and the attacks.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """Evaluate a defence; see the help text above."""
     channels = _numbers("mean", mean), _numbers("std", std)

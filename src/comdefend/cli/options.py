@@ -12,13 +12,17 @@ def open_device(name: str) -> str:
     Raises:
         InputError: An unknown device, or a GPU that is not there.
     """
-    if name not in ("auto", "cpu", "cuda"):
-        raise InputError(f"unknown device '{name}'; use auto, cpu or cuda")
+    if name not in ("auto", "cpu", "cuda", "mps"):
+        raise InputError(f"unknown device '{name}'; use auto, cpu, cuda or mps")
     if name == "cpu":
         return name
     # Only now, since it takes seconds to import.
     import torch
 
+    if name == "mps":
+        if torch.backends.mps.is_available():
+            return name
+        raise InputError("device 'mps': no Apple GPU that torch can use; take --device cpu")
     if torch.cuda.is_available():
         return "cuda"
     if name == "cuda":

@@ -83,7 +83,7 @@ def purify(
     overwrite: Annotated[
         bool, typer.Option(help="Purify files again whose output exists.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     engine: Annotated[
         str,
         typer.Option(help=f"What computes: auto, {', '.join(ENGINES)}."),

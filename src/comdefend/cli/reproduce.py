@@ -36,7 +36,7 @@ def reproduce(
         Path | None,
         typer.Option("--output", "-o", help="The folder.", show_default="runs/NAME-PROFILE"),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """Reproduce an experiment; see the help text above."""
     from comdefend.evaluation.loading import experiments, load_experiment, profiles_of

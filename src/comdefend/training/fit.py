@@ -16,7 +16,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from comdefend.common.atomic import atomic_write
 from comdefend.common.processor import native_bf16
-from comdefend.errors import ImageError
+from comdefend.errors import ImageError, WeightsError, one_line
 from comdefend.training import Precision
 from comdefend.training.prepared import Prepared
 
@@ -67,7 +67,7 @@ def fit(
         benchmark=False,
     )
     last = output / "checkpoints" / "last.ckpt"
-    resume = str(last) if last.is_file() else None
+    resume = str(last) if _is_whole(last) else None
     try:
         trainer.fit(
             training.module, training.train, training.validation, ckpt_path=resume,
@@ -81,6 +81,24 @@ def fit(
         reason = str(error).strip().splitlines()[-1]
         raise ImageError(reason.removeprefix("comdefend.errors.ImageError: ")) from error
     return trainer
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Return whether there is a checkpoint to go on from.
+
+    Raises:
+        WeightsError: There is one, and it is damaged.
+    """
+    if not checkpoint.is_file():
+        return False
+    # On a damaged file torch may raise anything.
+    try:
+        torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise WeightsError(
+            f"{checkpoint}: damaged ({one_line(error)[:120]}); delete it to begin again"
+        ) from error
+    return True
 
 
 def _lightning_precision(precision: Precision) -> Any:
