@@ -286,6 +286,6 @@ def test_a_folder_holds_the_recipe_of_its_run(recipes, trained):
 @pytest.mark.parametrize("content", [b"", b"PK", b"\x80\x02nonsense"])
 def test_a_damaged_checkpoint_is_named_with_the_way_out(tmp_path, content):
     (tmp_path / "last.ckpt").write_bytes(content)
-    with pytest.raises(WeightsError, match="last.ckpt: damaged .*; delete it to begin again"):
+    with pytest.raises(WeightsError, match=r"last\.ckpt: damaged .*; delete it to begin again"):
         _is_whole(tmp_path / "last.ckpt")
     assert not _is_whole(tmp_path / "none.ckpt")
