@@ -1,5 +1,4 @@
 import dataclasses
-import json
 
 import pytest
 import torch
@@ -10,11 +9,11 @@ from safetensors.torch import load_file
 import comdefend
 from comdefend.data.image_set import ImageSet
 from comdefend.defenses import DefendedClassifier
-from comdefend.errors import InputError, OutputError, WeightsError
+from comdefend.errors import InputError, WeightsError
 from comdefend.nn.batches import apply
 from comdefend.nn.metrics import peak_signal_noise_ratio, pooled_psnr, round_to_8_bits
 from comdefend.training.fit import _is_whole, fit
-from comdefend.training.recipe import build_recipe, recipe_to_dict
+from comdefend.training.recipe import build_recipe
 from comdefend.training.run import model_card, prepare, train
 from comdefend.zoo import load_purifying, save_weights
 
@@ -271,16 +270,6 @@ def test_bad_use(recipes, trained, tmp_path):
     with pytest.raises(InputError, match="precision must be one of auto, float32, bfloat16"):
         train(recipe, tmp_path / "run", precision="32")
     assert not (tmp_path / "run").exists()
-    (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="is a file"):
-        train(recipe, tmp_path / "file")
-    with pytest.raises(InputError, match="holds a run of another recipe"):
-        train(replace(recipe, seed=1), trained("purifier").parent)
-
-
-def test_a_folder_holds_the_recipe_of_its_run(recipes, trained):
-    stored = json.loads((trained("pixelcnn").parent / "recipe.json").read_text())
-    assert stored == recipe_to_dict(recipes["pixelcnn"])
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"\x80\x02nonsense"])

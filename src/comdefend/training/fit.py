@@ -52,7 +52,7 @@ def fit(
         # The samplers divide the batches among the processes, so that the number of processes does
         # not change what is learnt.
         use_distributed_sampler=False,
-        precision=_lightning_precision(precision),
+        precision="bf16-mixed" if resolve_precision(precision) == "bfloat16" else "32-true",
         logger=[
             # A new file for every start; Lightning's default would delete that of the last.
             CSVLogger(output / "logs", name="csv"),
@@ -101,9 +101,11 @@ def _is_whole(checkpoint: Path) -> bool:
     return True
 
 
-def _lightning_precision(precision: Precision) -> Any:
-    low = native_bf16() if precision == "auto" else precision == "bfloat16"
-    return "bf16-mixed" if low else "32-true"
+def resolve_precision(precision: Precision) -> Precision:
+    """Return the precision that ``auto`` stands for on this machine; others are themselves."""
+    if precision != "auto":
+        return precision
+    return "bfloat16" if native_bf16() else "float32"
 
 
 class _WithoutVersion:

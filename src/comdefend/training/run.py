@@ -1,7 +1,6 @@
 """Training by a recipe of any kind: from the recipe to a weight file with its record and card."""
 
 import hashlib
-import json
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +12,11 @@ from torch import Tensor
 
 from comdefend._version import __version__
 from comdefend.common.atomic import atomic_write
-from comdefend.errors import InputError, OutputError
+from comdefend.errors import InputError
 from comdefend.nn.classifier import SmallClassifier
 from comdefend.training import Precision, classifier, defense, denoiser, pixelcnn, purifier
-from comdefend.training.fit import fit
+from comdefend.training.fit import fit, resolve_precision
+from comdefend.training.folder import check_folder, open_folder
 from comdefend.training.prepared import Prepared
 from comdefend.training.recipe import Recipe, recipe_to_dict
 from comdefend.zoo import save_weights
@@ -43,7 +43,7 @@ def train(
     """Train by a recipe, or go on with a training that was stopped.
 
     A run that was stopped in any way goes on from its last checkpoint when called again with the
-    same recipe and output, and ends with the weights of an uninterrupted run.
+    same recipe, output and precision, and ends with the weights of an uninterrupted run.
 
     Args:
         recipe: Of any kind.
@@ -58,15 +58,17 @@ def train(
         `DefenseRecipe` with a purifier leaves ``purifier.safetensors`` as well.
 
     Raises:
-        InputError: Bad arguments, the folder holds a run of another recipe, there is too little
-            data, or networks and data do not fit together.
+        InputError: Bad arguments, the folder holds a run of another recipe or in another precision,
+            there is too little data, or networks and data do not fit together.
         DataMissingError: The data or weights to start from do not exist.
     """
-    _check(recipe, output, precision, devices)
+    _check(recipe, precision, devices)
+    computed_in = resolve_precision(precision)
+    check_folder(output, recipe, computed_in)
     # A start that fails must not leave a folder that then refuses the corrected recipe.
     training = prepare(recipe, output)
-    _open(output, recipe)
-    trainer = fit(training, output, precision, devices)
+    open_folder(output, recipe, computed_in)
+    trainer = fit(training, output, computed_in, devices)
     if not trainer.is_global_zero:
         return None
     finished = training.finish()
@@ -98,7 +100,7 @@ def model_card(record: dict[str, Any]) -> str:
     return _CARDS[record["recipe"]["kind"]](record)
 
 
-def _check(recipe: Recipe, output: Path, precision: str, devices: int) -> None:
+def _check(recipe: Recipe, precision: str, devices: int) -> None:
     """Check everything that can be checked before the data is loaded."""
     if precision not in (choices := typing.get_args(Precision)):
         raise InputError(f"precision must be one of {', '.join(choices)}, not '{precision}'")
@@ -106,26 +108,6 @@ def _check(recipe: Recipe, output: Path, precision: str, devices: int) -> None:
         raise InputError(f"devices: a {recipe.kind} is trained by one process, not {devices}")
     if recipe.batch % devices:
         raise InputError(f"batch ({recipe.batch}) must be a multiple of devices ({devices})")
-    if output.exists() and not output.is_dir():
-        raise OutputError(f"{output}: is a file, not a folder")
-    if (file := _recipe_file(output)).is_file():
-        try:
-            same = json.loads(file.read_text(encoding="utf-8")) == recipe_to_dict(recipe)
-        except ValueError:
-            same = False
-        if not same:
-            raise InputError(
-                f"{output}: holds a run of another recipe; choose another --output or remove it"
-            )
-
-
-def _open(output: Path, recipe: Recipe) -> None:
-    if not (file := _recipe_file(output)).is_file():
-        atomic_write(file, (json.dumps(recipe_to_dict(recipe), indent=2) + "\n").encode())
-
-
-def _recipe_file(output: Path) -> Path:
-    return output / "recipe.json"
 
 
 def _run_facts(images: Tensor | list[Path], trainer: Trainer) -> dict[str, Any]:
