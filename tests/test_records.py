@@ -13,7 +13,8 @@ from tools.engine_equality import Engines
 from tools.kept import Kept
 from tools.training_cost import TrainingCost
 
-RECORDS = Path(__file__).parent.parent / "docs" / "records"
+DOCS = Path(__file__).parent.parent / "docs"
+RECORDS = sorted([*(DOCS / "records").iterdir(), *(DOCS / "demo").glob("*.json")])
 KINDS = {
     "bench": Bench,
     "defense-cost": DefenseCost,
@@ -25,7 +26,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("path", sorted(RECORDS.iterdir()), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_a_record_loads(path):
     if path.stem in KINDS:
         assert load_json(KINDS[path.stem], path)

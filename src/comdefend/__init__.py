@@ -12,6 +12,7 @@ from comdefend._version import __version__
 if TYPE_CHECKING:
     from comdefend.api import Evaluation, evaluate
     from comdefend.defenses import DefendedClassifier
+    from comdefend.engines import open_engine
     from comdefend.errors import ComdefendError
     from comdefend.nn.config import PurifierConfig
     from comdefend.nn.purifier import ComDefend
@@ -29,6 +30,7 @@ _HOMES = {
     "load": "comdefend.zoo",
     "load_classifier": "comdefend.zoo",
     "load_record": "comdefend.zoo",
+    "open_engine": "comdefend.engines",
     "purify_files": "comdefend.purify.files",
     "weights": "comdefend.zoo",
 }
@@ -45,6 +47,7 @@ __all__ = [
     "load",
     "load_classifier",
     "load_record",
+    "open_engine",
     "purify_files",
     "weights",
 ]
