@@ -5,7 +5,7 @@ from torch import nn
 
 from comdefend.common.schema import to_plain
 from comdefend.defenses import GaussianNoise
-from comdefend.evaluation.cells import plan_cells, stand_ins_of
+from comdefend.evaluation.cells import Plan, stand_ins_of
 from comdefend.evaluation.experiment import DefensePlan
 from comdefend.evaluation.loading import attacks_of
 from comdefend.evaluation.subjects import Subject
@@ -23,7 +23,8 @@ def subject(purifier=None, classifier_key="main", draws=1):
 
 def planned(experiment, subject):
     keys = dict.fromkeys(experiment.corruptions, "key")
-    return plan_cells(experiment, subject, "main", "data", 16, attacks_of(experiment), keys)
+    plan = Plan(experiment, subject, "main", "data", 16, attacks_of(experiment), keys)
+    return list(plan.cells())
 
 
 def test_a_plan_computes_nothing_and_says_everything(experiment):

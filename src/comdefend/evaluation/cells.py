@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -84,48 +85,30 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 _LABELS = {"clean": "clean images", "sanity": "sanity checks"}
 
 
-def plan_cells(
-    experiment: Experiment,
-    subject: Subject,
-    main_key: str,
-    data_key: str,
-    images: int,
-    attacks: Mapping[str, Attack],
-    corruption_keys: Mapping[str, str],
-) -> list[Cell]:
-    """Return the cells of one defence, each after those it starts from.
+@dataclass(frozen=True)
+class Plan:
+    """What there is to measure of one defence.
 
-    Args:
+    Attributes:
         experiment: What is measured.
         subject: The defence.
         main_key: Fingerprint of the experiment's own classifier.
         data_key: Fingerprint of the sample.
-        images: Its size.
+        images: Size of the sample.
         attacks: The experiment's attacks, by name.
         corruption_keys: Fingerprints of what happens to images without an attacker, by name.
     """
-    planner = _Planner(experiment, subject, main_key, data_key, images, attacks, corruption_keys)
-    return list(planner.cells())
 
-
-class _Planner:
-    def __init__(
-        self,
-        experiment: Experiment,
-        subject: Subject,
-        main_key: str,
-        data_key: str,
-        images: int,
-        attacks: Mapping[str, Attack],
-        corruption_keys: Mapping[str, str],
-    ) -> None:
-        self.experiment, self.subject, self.attacks = experiment, subject, attacks
-        self.corruption_keys = corruption_keys
-        self.main_key, self.images = main_key, images
-        self.common = {"pipeline": subject.key, "data": data_key, "seed": experiment.seed}
-        self.stand_ins = stand_ins_of(subject, experiment.stand_ins)
+    experiment: Experiment
+    subject: Subject
+    main_key: str
+    data_key: str
+    images: int
+    attacks: Mapping[str, Attack]
+    corruption_keys: Mapping[str, str]
 
     def cells(self) -> Iterator[Cell]:
+        """Yield the cells, each after those it starts from."""
         experiment, subject = self.experiment, self.subject
         rows = [self._cell("clean")]
         for plan, eps in each_bound(experiment.oblivious):
@@ -166,7 +149,7 @@ class _Planner:
             count = min(experiment.checks, self.images)
             yield self._cell(
                 "sanity", source=subject.classifier_key, images=count, eps=(eps,),
-                stand_ins=self.stand_ins,
+                stand_ins=stand_ins_of(subject, experiment.stand_ins),
             )  # fmt: skip
 
     def _attack(
@@ -196,8 +179,11 @@ class _Planner:
         )
 
     def _cell(self, measure: Measure, **fields: object) -> Cell:
-        values = {**self.common, "images": self.images, **fields}
-        return Cell(measure=measure, **values)  # type: ignore[arg-type]
+        common = {
+            "pipeline": self.subject.key, "data": self.data_key, "images": self.images,
+            "seed": self.experiment.seed,
+        }  # fmt: skip
+        return Cell(measure=measure, **{**common, **fields})  # type: ignore[arg-type]
 
 
 def each_bound(plans: Sequence[AttackPlan]) -> Iterator[tuple[AttackPlan, float | None]]:

@@ -15,7 +15,7 @@ from comdefend.data.listing import Wanted, fit_set
 from comdefend.data.sources import load_image_set
 from comdefend.errors import InputError
 from comdefend.evaluation.attacker import Attacker
-from comdefend.evaluation.cells import Cell, plan_cells, usual_attack
+from comdefend.evaluation.cells import Cell, Plan, usual_attack
 from comdefend.evaluation.collect import collect
 from comdefend.evaluation.experiment import Experiment
 from comdefend.evaluation.given import Given
@@ -90,23 +90,23 @@ class Run:
         corruption_keys = {name: key for name, (_, key) in self.corruptions.items()}
         corruptions = {name: module for name, (module, _) in self.corruptions.items()}
         plans = [
-            (subject, cell)
-            for subject in self.subjects
-            for cell in plan_cells(
+            Plan(
                 self.experiment, subject, self.main[1], self.data_key, len(self.data),
                 self.attacks, corruption_keys,
             )
+            for subject in self.subjects
         ]  # fmt: skip
+        steps = [(plan.subject, cell) for plan in plans for cell in plan.cells()]
         verdicts: dict[str, str] = {}
         results: dict[str, list[tuple[Cell, dict[str, Any]]]] = {s.name: [] for s in self.subjects}
-        for done, (subject, cell) in enumerate(plans):
-            self.progress(f"{subject.name}: {cell.label}", done, len(plans))
+        for done, (subject, cell) in enumerate(steps):
+            self.progress(f"{subject.name}: {cell.label}", done, len(steps))
             at = Workbench(subject, self.attacker, self.judge, self.main[0], corruptions, verdicts)
             result = self.store.result(to_plain(cell), partial(_timed, at, cell))
             if "correct" in result:
                 verdicts[cell.digest] = result["correct"]
             results[subject.name].append((cell, result))
-        self.progress("done", len(plans), len(plans))
+        self.progress("done", len(steps), len(steps))
         measured = [(subject, results[subject.name]) for subject in self.subjects]
         return collect(self.experiment, self.data, self.attacks, measured, self.device)
 
