@@ -14,7 +14,7 @@ from comdefend.training.batches import (
 
 
 def steps(first, share=(0, 1)):
-    return list(StepSampler(9, 4, 3, seed=1, next_step=lambda: first, share=lambda: share))
+    return list(StepSampler(9, 4, 3, 1000, seed=1, next_step=lambda: first, share=lambda: share))
 
 
 def test_a_steps_batch_depends_on_its_number_alone():
@@ -45,6 +45,14 @@ def test_a_step_loader_gives_the_crops_of_an_epoch(recipes, images):
     ]
     assert epochs[0].shape == (3, 4, 1, 8, 8)
     assert not epochs[0].equal(epochs[1])
+
+
+def test_the_last_epoch_ends_with_the_last_step():
+    first = [0]
+    sampler = StepSampler(9, 4, 3, 5, seed=1, next_step=lambda: first[0])
+    assert len(list(sampler)) == len(sampler) == 3
+    first[0] = 3
+    assert len(list(sampler)) == len(sampler) == 2
 
 
 def test_an_epoch_has_every_image_once_in_a_new_order():

@@ -222,7 +222,7 @@ def test_training_on_a_folder_of_photographs(recipes, photo_folder, tmp_path):
         ("purifier", {"validation": 96}, "96 images are too few, 96 are held out"),
         ("purifier", {"teacher": "rgb-12bpp"}, "rgb-12bpp has 12 maps .* has 4 at 1 of 1"),
         ("purifier", {"start": "gray-4bpp"}, "gray-4bpp has other layers"),
-        ("classifier", {"batch": 81}, "too few"),
+        ("classifier", {"validation": 95}, "too few"),
         ("classifier", {"purifier": "nothere"}, "unknown weights 'nothere'"),
         ("classifier", {"purifier": "rgb-12bpp"}, "takes 3 channels, the classifier 1"),
         ("classifier", {"start": "fashion-mnist-small"}, "fashion-mnist-small has other layers"),
@@ -231,7 +231,7 @@ def test_training_on_a_folder_of_photographs(recipes, photo_folder, tmp_path):
         ("pixelcnn", {"validation": 96}, "too few"),
         ("defense", {"classifier": "cifar10-small"}, "purifier takes 1 channels, the classifier 3"),
         ("defense", {"network": None, "purifier": "magic"}, "unknown weights 'magic'"),
-        ("defense", {"validation": 90}, "too few"),
+        ("defense", {"validation": 95}, "too few"),
     ],
 )
 def test_what_cannot_start_leaves_no_folder(recipes, tmp_path, kind, change, message):

@@ -1,5 +1,7 @@
 """``comdefend train``, and its other name ``comdefend train-classifier``."""
 
+import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,6 +71,13 @@ def train(
     steps: Annotated[int | None, _change("Training steps.")] = None,
     epochs: Annotated[int | None, _change("Passes over the training images.")] = None,
     batch: Annotated[int | None, _change("Images per step.")] = None,
+    validation: Annotated[
+        int | None,
+        _change("Training images to hold out for validation; by default at most a tenth."),
+    ] = None,
+    epoch_steps: Annotated[
+        int | None, _change("Steps between two validations, where a recipe counts in steps.")
+    ] = None,
     seed: Annotated[int | None, _change("Seed of everything random.")] = None,
     purified: Annotated[
         str | None, _change("Train a classifier on images purified by these weights.")
@@ -100,6 +109,7 @@ def train(
 
     changes: dict[str, Any] = {
         "data": data, "start": start, "steps": steps, "epochs": epochs, "batch": batch,
+        "validation": validation, "epoch_steps": epoch_steps,
         "seed": seed, "purifier": purified, "classifier": classifier, "trained": trained,
         "attack_steps": attack_steps, "attack_eps": attack_eps,
     }  # fmt: skip
@@ -107,7 +117,9 @@ def train(
     require_extra("train")
     from comdefend.training.run import train as run
 
-    weights = run(chosen, output, precision, devices)
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+        weights = run(chosen, output, precision, devices)
     if weights is None:
         return
     print(weights.with_suffix(".md").read_text(encoding="utf-8"))

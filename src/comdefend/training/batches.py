@@ -48,6 +48,7 @@ class StepSampler(Sampler[list[Crop]]):
         count: Number of images to draw from.
         batch: Crops per step, over all processes together.
         steps: Steps per epoch.
+        all_steps: Steps of the whole training, which may end before a whole epoch.
         seed: Seed of the run.
         next_step: Returns the number of the next step, at the start of an epoch. Lightning tells
             batch samplers nothing about epochs, and other samplers too late when a run is resumed.
@@ -60,20 +61,23 @@ class StepSampler(Sampler[list[Crop]]):
         count: int,
         batch: int,
         steps: int,
+        all_steps: int,
         seed: int,
         next_step: Callable[[], int],
         share: Callable[[], tuple[int, int]] = process_share,
     ) -> None:
-        self.count, self.batch, self.steps, self.seed = count, batch, steps, seed
+        self.count, self.batch, self.seed = count, batch, seed
+        self.steps, self.all_steps = steps, all_steps
         self.next_step, self.share = next_step, share
 
     def __len__(self) -> int:
-        return self.steps
+        left = self.all_steps - self.next_step()
+        return min(self.steps, left) if left > 0 else self.steps
 
     def __iter__(self) -> Iterator[list[Crop]]:
         first = self.next_step()
         rank, world = self.share()
-        for step in range(first, first + self.steps):
+        for step in range(first, first + len(self)):
             generator = step_generator(self.seed, "crops", step)
             indices = torch.randint(self.count, (self.batch,), generator=generator).tolist()
             places = torch.rand(self.batch, 2, generator=generator).tolist()
@@ -155,7 +159,9 @@ def step_loader(
     Returns:
         A loader of (B, C, size, size) uint8.
     """
-    sampler = StepSampler(len(images), recipe.batch, recipe.epoch_steps, recipe.seed, next_step)
+    sampler = StepSampler(
+        len(images), recipe.batch, recipe.epoch_steps, recipe.steps, recipe.seed, next_step
+    )
     if isinstance(images, Tensor):
         return DataLoader(TensorCrops(images, size), batch_sampler=sampler)
     return DataLoader(
@@ -176,8 +182,14 @@ def epoch_loader(
         recipe: Batch and seed.
         epoch: Returns the number of the epoch, at its start.
     """
-    sampler = EpochSampler(len(images), recipe.batch, recipe.seed, epoch)
+    batch = epoch_batch(len(images), recipe)
+    sampler = EpochSampler(len(images), batch, recipe.seed, epoch)
     return DataLoader(TensorDataset(images.images, images.labels), batch_sampler=sampler)
+
+
+def epoch_batch(count: int, recipe: Recipe) -> int:
+    """Return the images per step in passes over ``count`` images, all of them at most."""
+    return min(count, recipe.batch)
 
 
 class EpochSampler(Sampler[list[int]]):

@@ -17,7 +17,7 @@ from comdefend.errors import InputError
 from comdefend.nn.batches import apply, batches, fingerprint
 from comdefend.nn.classifier import SmallClassifier
 from comdefend.nn.purifier import ComDefend
-from comdefend.training.batches import augment, epoch_loader, step_generator
+from comdefend.training.batches import augment, epoch_batch, epoch_loader, step_generator
 from comdefend.training.card import table_card
 from comdefend.training.descent import Descent, Figures
 from comdefend.training.initial import new_classifier
@@ -27,8 +27,8 @@ from comdefend.training.objective import complement_loss
 from comdefend.training.prepared import (
     Finished,
     Prepared,
-    check_enough,
     count_parameters,
+    held_out_count,
     measured_images,
     rounded_to_16_bits,
 )
@@ -77,17 +77,17 @@ def prepare(recipe: ClassifierRecipe, output: Path) -> Prepared:
     start, purifier = _start(recipe), _purifier(recipe)
     clean = load_image_set(recipe.data, "train", channels)
     _check_classes(recipe, start, clean)
-    check_enough(len(clean), recipe, recipe.batch)
+    count = held_out_count(len(clean), recipe, 2)
     store = Store(output / "purified", {"torch": torch.__version__})
     data = clean if purifier is None else _purified(clean, purifier, store)
-    validation, training = data.hold_out(recipe.validation, recipe.seed)
+    validation, training = data.hold_out(count, recipe.seed)
     classifier = start or new_classifier(recipe.network, training, recipe.seed)
-    steps = len(training) // recipe.batch * recipe.epochs
+    steps = len(training) // epoch_batch(len(training), recipe) * recipe.epochs
     module = ClassifierTraining(recipe, classifier, steps)
 
     def finish() -> Finished:
         trained = rounded_to_16_bits(module.network.eval())
-        held_out, _ = clean.hold_out(recipe.validation, recipe.seed)
+        held_out, _ = clean.hold_out(count, recipe.seed)
         images, split = measured_images(recipe.data, channels, held_out)
         measured = {
             "start": None if recipe.start is None else load_record(recipe.start),

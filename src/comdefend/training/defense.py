@@ -16,7 +16,7 @@ from comdefend.nn.classifier import SmallClassifier
 from comdefend.nn.network import Network
 from comdefend.nn.purifier import ComDefend
 from comdefend.training.adversarial import AdversarialTraining
-from comdefend.training.batches import epoch_loader
+from comdefend.training.batches import epoch_batch, epoch_loader
 from comdefend.training.card import counted, table_card
 from comdefend.training.initial import new_classifier, new_purifier
 from comdefend.training.kinds import DefenseRecipe
@@ -24,8 +24,8 @@ from comdefend.training.measure import measure_accuracy, measure_fidelity
 from comdefend.training.prepared import (
     Finished,
     Prepared,
-    check_enough,
     count_parameters,
+    held_out_count,
     measured_images,
     rounded_to_16_bits,
 )
@@ -40,10 +40,10 @@ def prepare(recipe: DefenseRecipe, output: Path) -> Prepared:
     classes = _class_count(opened, data)
     if classes is not None:
         data = match_classes(data, classes, recipe.data)
-    check_enough(len(data), recipe, recipe.batch)
-    held_out, training = data.hold_out(recipe.validation, recipe.seed)
+    count = held_out_count(len(data), recipe, 2)
+    held_out, training = data.hold_out(count, recipe.seed)
     classifier = _fitting(recipe, opened, training)
-    steps = len(training) // recipe.batch * recipe.epochs
+    steps = len(training) // epoch_batch(len(training), recipe) * recipe.epochs
     module = AdversarialTraining(recipe, purifier, classifier, steps)
     validation = TensorDataset(held_out.images, held_out.labels)
 

@@ -25,8 +25,8 @@ from comdefend.training.objective import training_attack
 from comdefend.training.prepared import (
     Finished,
     Prepared,
-    check_enough,
     count_parameters,
+    held_out_count,
     measured_images,
 )
 from comdefend.zoo import load_classifier, load_record
@@ -88,8 +88,8 @@ def prepare(recipe: DenoiserRecipe, output: Path) -> Prepared:
     classifier = load_classifier(recipe.classifier)
     data = load_image_set(recipe.data, "train", channels)
     _check_guide(recipe, classifier, data)
-    check_enough(len(data), recipe)
-    held_out, training = data.hold_out(recipe.validation, recipe.seed)
+    count = held_out_count(len(data), recipe)
+    held_out, training = data.hold_out(count, recipe.seed)
     module = DenoiserTraining(recipe, classifier)
 
     def finish() -> Finished:

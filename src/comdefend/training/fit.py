@@ -62,6 +62,8 @@ def fit(
         callbacks=[checkpoints, bar, *training.callbacks],
         log_every_n_steps=50,
         num_sanity_val_steps=0,
+        # The last epoch may be shorter than the others.
+        reload_dataloaders_every_n_epochs=1,
         enable_model_summary=False,
         deterministic=True,
         benchmark=False,

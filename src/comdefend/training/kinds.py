@@ -1,5 +1,7 @@
 """The kinds of recipe: everything that decides what a training run produces, as data."""
 
+import math
+
 import msgspec
 
 from comdefend.attacks import check_eps, check_stand_ins
@@ -23,7 +25,8 @@ class _Recipe(
         batch: Images per step.
         learning_rate: Peak learning rate of Muon, for filters.
         bias_rate: Peak learning rate of Adam, for all other parameters.
-        validation: Training images held out for validation, never trained on.
+        validation: Training images held out for validation, never trained on. Where it is the
+            default of its kind, at most a tenth of the images is held out.
         seed: Seed of everything that is drawn at random.
     """
 
@@ -64,15 +67,11 @@ class _RecipeInSteps(_Recipe, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive(self, "steps", "epoch_steps")
-        if self.steps % self.epoch_steps:
-            raise InputError(
-                f"steps ({self.steps}) must be a multiple of epoch_steps ({self.epoch_steps})"
-            )
 
     @property
     def epochs(self) -> int:
-        """Number of epochs, each of ``epoch_steps`` steps."""
-        return self.steps // self.epoch_steps
+        """Number of epochs, each of ``epoch_steps`` steps; the last may be shorter."""
+        return math.ceil(self.steps / self.epoch_steps)
 
 
 class PurifierRecipe(_RecipeInSteps, frozen=True, kw_only=True, tag="purifier"):
@@ -225,7 +224,8 @@ class DefenseRecipe(_Recipe, frozen=True, kw_only=True, tag="defense"):
         averaging: Decay per step of the moving average of the weights; the average is kept.
         translate: Largest shift of training images, in pixels.
         flip: Mirror half of the training images.
-        validation: Training images held out to choose the best epoch by, never trained on.
+        validation: Training images held out to choose the best epoch by, never trained on; the
+            default is at most a tenth of the images.
     """
 
     classifier: str | ClassifierConfig

@@ -17,8 +17,8 @@ from comdefend.training.measure import measure_bits
 from comdefend.training.prepared import (
     Finished,
     Prepared,
-    check_enough,
     count_parameters,
+    held_out_count,
     measured_images,
 )
 
@@ -53,8 +53,8 @@ def prepare(recipe: PixelCNNRecipe, output: Path) -> Prepared:
     """Load the data and build the network; see `comdefend.training.run.prepare`."""
     channels = recipe.network.channels
     data = load_image_set(recipe.data, "train", channels)
-    check_enough(len(data), recipe)
-    held_out, training = data.hold_out(recipe.validation, recipe.seed)
+    count = held_out_count(len(data), recipe)
+    held_out, training = data.hold_out(count, recipe.seed)
     module = PixelCNNTraining(recipe)
 
     def finish() -> Finished:

@@ -1,10 +1,13 @@
 """A training that is ready to start, and what the kinds of recipe share on the way there."""
 
+import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
@@ -15,8 +18,9 @@ from comdefend.data.sources import has_test_split, load_image_set
 from comdefend.errors import InputError
 from comdefend.nn.classifier import SmallClassifier
 from comdefend.nn.network import Network
+from comdefend.training.card import counted
 from comdefend.training.descent import Descent
-from comdefend.training.kinds import Recipe
+from comdefend.training.kinds import ClassifierRecipe, DefenseRecipe, Recipe
 
 
 @dataclass(frozen=True)
@@ -55,22 +59,60 @@ class Prepared:
     callbacks: tuple[Callback, ...] = ()
 
 
-def check_enough(count: int, recipe: Recipe, least: int = 1) -> None:
-    """Check that a data set has enough training images.
+def held_out_count(count: int, recipe: Recipe, least: int = 1) -> int:
+    """Return how many images of a data set to hold out for validation.
+
+    What the recipe says; the default of its kind is at most a tenth of the images.
 
     Args:
-        count: Their number.
-        recipe: How many of them are held out.
+        count: Number of images in the training split.
+        recipe: How many of them to hold out.
         least: How many training needs besides.
 
     Raises:
         InputError: They are too few.
     """
-    if count < recipe.validation + least:
+    held_out = recipe.validation
+    defaults = {field.name: field.default for field in msgspec.structs.fields(type(recipe))}
+    if held_out == defaults["validation"]:
+        held_out = max(1, min(held_out, count // 10))
+    if count < held_out + least:
         raise InputError(
-            f"{recipe.data}: {count} images are too few, {recipe.validation} are held out for "
-            f"validation and training needs {least}"
+            f"{recipe.data}: {count} images are too few, {held_out} are held out for validation "
+            f"(--validation) and training needs {least}"
         )
+    return held_out
+
+
+class FewStepsWarning(UserWarning):
+    """A training is so short that nothing can come of it."""
+
+
+_NEW, _STARTED = 500, 50
+
+
+def warn_of_few_steps(recipe: Recipe, steps: int) -> None:
+    """Warn where a training has far too few steps: 500 for new networks, 50 for trained ones.
+
+    Args:
+        recipe: What to train by.
+        steps: All steps of the training.
+    """
+    started = getattr(recipe, "start", None) is not None or (
+        isinstance(recipe, DefenseRecipe) and recipe.network is None
+        and isinstance(recipe.classifier, str)
+    )  # fmt: skip
+    if steps >= (least := _STARTED if started else _NEW):
+        return
+    more = f"--steps {least}"
+    if isinstance(recipe, ClassifierRecipe | DefenseRecipe):
+        epochs = math.ceil(least * recipe.epochs / max(1, steps))
+        more = f"--epochs {epochs} (at this --batch)"
+    warnings.warn(
+        f"{counted(steps, 'step')} are far too few to learn anything; give {more} or more",
+        FewStepsWarning,
+        stacklevel=2,
+    )
 
 
 def measured_images(data: str, channels: int, held_out: ImageSet) -> tuple[ImageSet, str]:

@@ -22,7 +22,7 @@ from comdefend.training.initial import logit_layer, new_purifier
 from comdefend.training.kinds import PurifierRecipe
 from comdefend.training.measure import measure_fidelity, measure_same_bits
 from comdefend.training.panel import ReconstructionPanel
-from comdefend.training.prepared import Finished, Prepared, check_enough, count_parameters
+from comdefend.training.prepared import Finished, Prepared, count_parameters, held_out_count
 from comdefend.zoo import load, load_record
 
 _PANEL_IMAGES = 12
@@ -162,7 +162,6 @@ def prepare(recipe: PurifierRecipe, output: Path) -> Prepared:
     """Load the data and build the network; see `comdefend.training.run.prepare`."""
     channels = recipe.network.channels
     images = load_training_images(recipe.data, channels)
-    check_enough(len(images), recipe)
     held_out, training = _split(images, recipe)
     module = PurifierTraining(recipe)
 
@@ -191,7 +190,8 @@ def _split(
     Of image files, the centres are held out.
     """
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(recipe.seed))
-    held_out, kept = order[: recipe.validation], order[recipe.validation :]
+    count = held_out_count(len(images), recipe)
+    held_out, kept = order[:count], order[count:]
     if isinstance(images, Tensor):
         return images[held_out], images[kept]
     files = [images[i] for i in held_out]

@@ -60,7 +60,8 @@ def load_recipe(name: str, kind: Any = None, **changes: Any) -> Any:
     Args:
         name: A name of `recipes`, or a path that ends in ``.yaml``.
         kind: The class of recipe that is wanted, or a union of several; any by default.
-        changes: Fields to replace; those that are None stay. ``start`` replaces a
+        changes: Fields to replace; those that are None stay. With other ``data`` a shipped recipe's
+            ``validation`` is the default of its kind. ``start`` replaces a
             `DefenseRecipe`'s purifier, and skips the epochs in which a new one learns to rebuild.
 
     Raises:
@@ -80,12 +81,16 @@ def load_recipe(name: str, kind: Any = None, **changes: Any) -> Any:
         wanted = " or ".join(k for k, known_kind in _KINDS.items() if issubclass(known_kind, kind))
         raise InputError(f"{name}: is a recipe for a {recipe.kind}, not for a {wanted}")
     wanted_changes = {field: value for field, value in changes.items() if value is not None}
+    values = recipe_to_dict(recipe)
+    if name in recipes() and wanted_changes.get("data", recipe.data) != recipe.data:
+        # What a shipped recipe holds out fits its own data.
+        del values["validation"]
     if isinstance(recipe, DefenseRecipe) and "start" in wanted_changes:
         if not recipe.purifies:
             raise InputError(f"{name}: has no purifier, so none to start from")
         start = wanted_changes.pop("start")
         wanted_changes |= {"purifier": start, "network": None, "clean_epochs": 0}
-    return build_recipe(recipe_to_dict(recipe) | wanted_changes, name)
+    return build_recipe(values | wanted_changes, name)
 
 
 def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:

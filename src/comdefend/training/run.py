@@ -17,7 +17,7 @@ from comdefend.nn.classifier import SmallClassifier
 from comdefend.training import Precision, classifier, defense, denoiser, pixelcnn, purifier
 from comdefend.training.fit import fit, resolve_precision
 from comdefend.training.folder import check_folder, open_folder
-from comdefend.training.prepared import Prepared
+from comdefend.training.prepared import Prepared, warn_of_few_steps
 from comdefend.training.recipe import Recipe, recipe_to_dict
 from comdefend.zoo import save_weights
 
@@ -68,6 +68,7 @@ def train(
     # A start that fails must not leave a folder that then refuses the corrected recipe.
     training = prepare(recipe, output)
     open_folder(output, recipe, computed_in)
+    warn_of_few_steps(recipe, training.module.steps)
     trainer = fit(training, output, computed_in, devices)
     if not trainer.is_global_zero:
         return None
