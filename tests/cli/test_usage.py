@@ -123,6 +123,7 @@ def test_the_module_runs_and_ends_with_its_exit_code(tmp_path):
         (["bench", "-o", "out", "--rounds", "0"], "rounds must be at least 1, not 0"),
         (["bench", "-o", "out", "--threads", "0"], "threads must be at least 1, not 0"),
         (["bench", "-o", "out", "--shape", "32x32"], "shape must be NxHxW, as 64x32x32"),
+        (["recipe", "magic"], "unknown recipe 'magic'; shipped: cifar10-adversarial, "),
         (["reproduce", "magic"], "unknown experiment 'magic'"),
         (["reproduce", "cifar10", "--profile", "huge"], "no profile 'huge'; it has: small, full"),
     ],

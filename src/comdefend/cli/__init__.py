@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from comdefend._version import __version__
-from comdefend.cli import bench, demo, evaluate, export, list, purify, reproduce, train
+from comdefend.cli import bench, demo, evaluate, export, list, purify, recipe, reproduce, train
 from comdefend.errors import ComdefendError
 
 app = typer.Typer(
@@ -47,7 +47,7 @@ def _common(
     pass
 
 
-for _command in (demo, purify, evaluate, train, export, reproduce, bench, list):
+for _command in (demo, purify, evaluate, train, recipe, export, reproduce, bench, list):
     _command.register(app)
 
 _STOPPED = 130

@@ -31,8 +31,11 @@ Data is a name that **comdefend list data** lists, parquet:PATH, or folder:PATH 
 images.
 
 The output folder receives logs (CSV and TensorBoard), checkpoints, for a purifier a picture of
-reconstructions per epoch, and at the end the weights, a .safetensors file, with a model card. Stop
-it whenever you like: the same command goes on from the last checkpoint."""
+reconstructions per epoch, after each epoch the weights so far (in its checkpoints folder), and at
+the end the weights, a .safetensors file, with a model card. Stop it whenever you like: the same
+command goes on from the last checkpoint.
+
+**comdefend recipe NAME** prints a recipe to start your own from."""
 
 _EPILOG = """Examples:
 
@@ -119,7 +122,12 @@ def train(
 
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
-        weights = run(chosen, output, precision, devices)
+        try:
+            weights = run(chosen, output, precision, devices)
+        except KeyboardInterrupt:
+            if (so_far := output / "checkpoints" / chosen.weights_file).is_file():
+                print(f"\nweights so far: {so_far}", file=sys.stderr)
+            raise
     if weights is None:
         return
     print(weights.with_suffix(".md").read_text(encoding="utf-8"))

@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from comdefend.attacks import hard_code, with_stand_in
 from comdefend.defenses.defended import DefendedClassifier
 from comdefend.nn.loss import purifier_loss
+from comdefend.nn.network import Network
 from comdefend.nn.purifier import ComDefend
 from comdefend.training.batches import augment, step_generator
 from comdefend.training.descent import Descent, Figures
@@ -88,6 +89,11 @@ class AdversarialTraining(Descent):
             "loss_rebuilding": rebuilding,
             "attacked_accuracy": (answers.argmax(1) == labels).float().mean(),
         }
+
+    def networks(self) -> tuple[Network, ...]:
+        """Return the networks of the best epoch; a classifier that is not trained is none."""
+        kept = [self.best.classifier] * (self.recipe.trained != "purifier")
+        return tuple(n for n in (*kept, self.best.purifier) if isinstance(n, Network))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Do one step of both optimisers, and average the weights."""

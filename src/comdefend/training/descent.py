@@ -7,6 +7,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from comdefend.nn.network import Network
 from comdefend.training.kinds import Recipe
 from comdefend.training.optimizer import Muon
 
@@ -61,6 +62,11 @@ class Descent(LightningModule):
         All random numbers depend on the recipe's seed and `step` alone.
         """
         raise NotImplementedError
+
+    def networks(self) -> tuple[Network, ...]:
+        """Return what would be kept if the training stopped now, each of another kind."""
+        assert isinstance(self.network, Network)
+        return (self.network,)
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """Do one step of both optimisers."""

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.callbacks.progress import RichProgressBar, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
@@ -19,6 +18,8 @@ from comdefend.common.processor import native_bf16
 from comdefend.errors import ImageError, WeightsError, one_line
 from comdefend.training import Precision
 from comdefend.training.prepared import Prepared
+from comdefend.training.progress import PlainBar, RichBar
+from comdefend.training.unfinished import UnfinishedWeights
 
 
 def fit(
@@ -42,7 +43,7 @@ def fit(
     checkpoints = ModelCheckpoint(
         output / "checkpoints", filename="last", enable_version_counter=False
     )
-    bar = _RichBar() if sys.stderr.isatty() else _PlainBar(refresh_rate=50)
+    bar = RichBar() if sys.stderr.isatty() else PlainBar(refresh_rate=50)
     _silence()
     trainer = Trainer(
         max_epochs=training.epochs,
@@ -59,7 +60,7 @@ def fit(
             TensorBoardLogger(output, name="logs", version="tensorboard"),
         ],
         plugins=[_AtomicCheckpoints()],
-        callbacks=[checkpoints, bar, *training.callbacks],
+        callbacks=[checkpoints, bar, UnfinishedWeights(output), *training.callbacks],
         log_every_n_steps=50,
         num_sanity_val_steps=0,
         # The last epoch may be shorter than the others.
@@ -108,23 +109,6 @@ def resolve_precision(precision: Precision) -> Precision:
     if precision != "auto":
         return precision
     return "bfloat16" if native_bf16() else "float32"
-
-
-class _WithoutVersion:
-    """A progress bar without the logger's version number."""
-
-    def get_metrics(self, *arguments: Any) -> dict[str, Any]:
-        metrics: dict[str, Any] = super().get_metrics(*arguments)  # type: ignore[misc]
-        metrics.pop("v_num", None)
-        return metrics
-
-
-class _RichBar(_WithoutVersion, RichProgressBar):
-    pass
-
-
-class _PlainBar(_WithoutVersion, TQDMProgressBar):
-    pass
 
 
 class _AtomicCheckpoints(TorchCheckpointIO):

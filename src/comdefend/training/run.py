@@ -19,6 +19,7 @@ from comdefend.training.fit import fit, resolve_precision
 from comdefend.training.folder import check_folder, open_folder
 from comdefend.training.prepared import Prepared, warn_of_few_steps
 from comdefend.training.recipe import Recipe, recipe_to_dict
+from comdefend.training.unfinished import unfinished_file
 from comdefend.zoo import save_weights
 
 _PREPARE: dict[str, Callable[[Any, Path], Prepared]] = {
@@ -48,7 +49,8 @@ def train(
     Args:
         recipe: Of any kind.
         output: The run's folder. It receives logs, checkpoints, for purifiers a picture of
-            reconstructions per epoch, and at the end the weights, each file with a model card.
+            reconstructions per epoch, the weights so far (`UnfinishedWeights`), and at the end the
+            weights, each file with a model card.
         precision: Number format of the computation.
         devices: Processes that train together; more than one only for a `PurifierRecipe`.
 
@@ -83,6 +85,7 @@ def train(
         half = isinstance(network, SmallClassifier)
         save_weights(output / f"{network.kind}.safetensors", network, record, half)
         atomic_write(output / f"{network.kind}.md", model_card(record).encode())
+        unfinished_file(output, network.kind).unlink(missing_ok=True)
     return output / recipe.weights_file
 
 
