@@ -49,9 +49,10 @@ def test_a_run_that_is_stopped_leaves_nothing(tiny, tmp_path):
     run = subprocess.Popen(
         command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heed
     )
-    for _ in range(2):
-        run.stderr.readline()
-    children = psutil.Process(run.pid).children(recursive=True)
+    # Progress names a job before its process starts.
+    children = []
+    while not children and run.stderr.readline():
+        children = psutil.Process(run.pid).children(recursive=True)
     assert children
     run.send_signal(signal.SIGINT)
     try:
