@@ -1,5 +1,6 @@
 """Training steps of two optimisers: Muon for filters, Adam for everything else."""
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import torch
@@ -17,7 +18,7 @@ Figures = dict[str, Tensor | float]
 _WARM_UP = 0.1
 
 
-class Descent(LightningModule):
+class Descent(LightningModule, ABC):
     """A network, its loss, and two optimisers with one schedule.
 
     The schedule is a linear warm-up over the first tenth of the steps, a plateau, and a linear
@@ -56,12 +57,12 @@ class Descent(LightningModule):
         """Number of the next step; Lightning counts the steps of both optimisers."""
         return self.global_step // 2
 
+    @abstractmethod
     def loss(self, batch: Any) -> tuple[Tensor, Figures]:
         """Return the loss of a batch, a scalar, and figures to log.
 
         All random numbers depend on the recipe's seed and `step` alone.
         """
-        raise NotImplementedError
 
     def networks(self) -> tuple[Network, ...]:
         """Return what would be kept if the training stopped now, each of another kind."""
