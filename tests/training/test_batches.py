@@ -4,55 +4,10 @@ from msgspec.structs import replace
 
 from comdefend.training.batches import (
     EpochSampler,
-    StepSampler,
-    TensorCrops,
     augment,
     epoch_loader,
     step_generator,
-    step_loader,
 )
-
-
-def steps(first, share=(0, 1)):
-    return list(StepSampler(9, 4, 3, 1000, seed=1, next_step=lambda: first, share=lambda: share))
-
-
-def test_a_steps_batch_depends_on_its_number_alone():
-    assert [batch[0][0] for batch in steps(7)] == [7, 8, 9]
-    assert steps(7)[1:] == steps(8)[:2]
-    assert steps(7)[0] != steps(8)[0]
-    assert all(len(batch) == 4 for batch in steps(7))
-
-
-def test_processes_divide_a_batch():
-    shares = zip(steps(7, (0, 2)), steps(7, (1, 2)), strict=True)
-    assert [a + b for a, b in shares] == steps(7)
-
-
-def test_crops_reach_every_corner():
-    images = torch.arange(36, dtype=torch.uint8).view(1, 1, 6, 6)
-    crops = TensorCrops(images, 2)
-    assert crops[0, 0, 0.0, 0.0].flatten().tolist() == [0, 1, 6, 7]
-    assert crops[0, 0, 1.0, 1.0].flatten().tolist() == [28, 29, 34, 35]
-    assert TensorCrops(images, 16)[0, 0, 0.5, 0.5].shape == (1, 6, 6)
-
-
-def test_a_step_loader_gives_the_crops_of_an_epoch(recipes, images):
-    recipe = replace(recipes["purifier"], steps=6, epoch_steps=3)
-    epochs = [
-        torch.stack(list(step_loader(images.images, 8, 1, recipe, lambda first=first: first)))
-        for first in (0, 3)
-    ]
-    assert epochs[0].shape == (3, 4, 1, 8, 8)
-    assert not epochs[0].equal(epochs[1])
-
-
-def test_the_last_epoch_ends_with_the_last_step():
-    first = [0]
-    sampler = StepSampler(9, 4, 3, 5, seed=1, next_step=lambda: first[0])
-    assert len(list(sampler)) == len(sampler) == 3
-    first[0] = 3
-    assert len(list(sampler)) == len(sampler) == 2
 
 
 def test_an_epoch_has_every_image_once_in_a_new_order():

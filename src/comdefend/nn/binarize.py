@@ -21,6 +21,20 @@ def noisy_sigmoid(logits: Tensor, noise: Tensor) -> Tensor:
     return torch.sigmoid(logits - noise)
 
 
+def noisy_threshold(logits: Tensor, noise: Tensor) -> Tensor:
+    """Return a hard training code, 1 where z > n, with the gradient of `noisy_sigmoid`.
+
+    The decoder then learns from the code that it will see in use. A soft code tells it more than
+    bits can, until training has pushed all |z| far from 0.
+
+    Args:
+        logits: z, any shape.
+        noise: n, of the same shape.
+    """
+    soft = noisy_sigmoid(logits, noise)
+    return straight_through(soft, (soft > 0.5).to(soft.dtype))
+
+
 def threshold(logits: Tensor) -> Tensor:
     """Return the hard code, 1 where z > 0 and else 0, with a straight-through gradient.
 

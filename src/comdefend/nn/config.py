@@ -1,5 +1,7 @@
 """The architecture of networks as data: bounds they share, and the purifier's configuration."""
 
+from typing import Literal, get_args
+
 import msgspec
 
 from comdefend.errors import InputError
@@ -10,6 +12,8 @@ MAX_WIDTH = 2048
 MAX_LAYERS = 64
 MAX_DOWNSCALE = 16
 MAX_PHI = 1e6
+
+Activation = Literal["elu", "gelu"]
 
 
 def check_integer(name: str, value: object, maximum: int) -> None:
@@ -47,6 +51,11 @@ class PurifierConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             starts with a pixel-unshuffle by r. The same widths cost r^2 times less, and the layout
             of the code does not change.
         phi: Standard deviation of the training noise, in units of the logits z.
+        activation: After every convolution but the last of each network: ``elu``, as in the paper,
+            or ``gelu``.
+        residual: Convolutions as wide as their input add their result to it (He et al. 2016).
+        outer_kernel: Side of the first and last filters of each network, 3 or 1. Blocks of many
+            pixels need no neighbours there, and 1 costs nine times less.
         rates: Ascending numbers of maps below ``code_maps``. For each of them, the first maps
             alone are a code too (`ComDefend.at`). Empty: only the whole code can be decoded.
 
@@ -61,6 +70,9 @@ class PurifierConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     downscale: int = 1
     reduction: int = 1
     phi: float = 20.0
+    activation: Activation = "elu"
+    residual: bool = False
+    outer_kernel: int = 3
     rates: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -72,6 +84,12 @@ class PurifierConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         check_integer("reduction", self.reduction, MAX_DOWNSCALE)
         if not isinstance(self.phi, int | float) or not 0 <= self.phi <= MAX_PHI:
             raise InputError(f"phi must be a number from 0 to {MAX_PHI:g}, not {self.phi!r}")
+        if self.activation not in (known := get_args(Activation)):
+            raise InputError(f"activation must be {' or '.join(known)}, not {self.activation!r}")
+        if not isinstance(self.residual, bool):
+            raise InputError(f"residual must be true or false, not {self.residual!r}")
+        if self.outer_kernel not in (1, 3):
+            raise InputError(f"outer_kernel must be 1 or 3, not {self.outer_kernel!r}")
         if not isinstance(self.rates, tuple):
             raise InputError(f"rates must be a tuple of numbers of maps, not {self.rates!r}")
         for rate in self.rates:
@@ -124,6 +142,8 @@ class PurifierConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         block covers those that are reached only in part.
         """
         convolutions = len(self.encoder_widths) + len(self.decoder_widths) + 2
+        if self.outer_kernel == 1:
+            convolutions -= 4
         return (convolutions + (self.multiple > 1)) * self.multiple
 
 

@@ -24,7 +24,7 @@ class ComCNN(nn.Module):
     def __init__(self, config: PurifierConfig) -> None:
         super().__init__()
         self.unshuffle = _rearranging(nn.PixelUnshuffle, config.multiple)
-        self.layers = _convolutions(config.encoder_channels)
+        self.layers = _convolutions(config, config.encoder_channels)
         self.shuffle = _rearranging(nn.PixelShuffle, config.reduction)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ class RecCNN(nn.Module):
     def __init__(self, config: PurifierConfig) -> None:
         super().__init__()
         self.unshuffle = _rearranging(nn.PixelUnshuffle, config.reduction)
-        self.layers = _convolutions(config.decoder_channels)
+        self.layers = _convolutions(config, config.decoder_channels)
         self.shuffle = _rearranging(nn.PixelShuffle, config.multiple)
 
     def forward(self, code: Tensor) -> Tensor:
@@ -207,7 +207,11 @@ class ComDefend(Network):
         with torch.device("meta"):
             shorter = ComDefend(config, binarizer=self.binarizer)
         state = self.state_dict()
-        last = f"encoder.layers.{2 * len(config.encoder_widths)}"
+        *_, last = (
+            n
+            for n, m in shorter.named_modules()
+            if isinstance(m, nn.Conv2d) and n.startswith("encoder.")
+        )
         # For each map a layer computes as many channels as a block has positions of the code.
         kept = maps * config.reduction**2
         state[f"{last}.weight"] = state[f"{last}.weight"][:kept]
@@ -232,11 +236,31 @@ class ComDefend(Network):
         return device_of(self)
 
 
-def _convolutions(channels: tuple[int, ...]) -> nn.Sequential:
-    """Return 3x3 convolutions from width to width, with an ELU after all but the last."""
+class Residual(nn.Module):
+    """Adds to its input what layers make of it."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return values of the same shape."""
+        return values + self.layers(values)
+
+
+def _convolutions(config: PurifierConfig, channels: tuple[int, ...]) -> nn.Sequential:
+    """Return convolutions from width to width, with an activation after all but the last."""
+    activation = nn.ELU if config.activation == "elu" else nn.GELU
     layers: list[nn.Module] = []
-    for inputs, outputs in pairwise(channels):
-        layers += [nn.Conv2d(inputs, outputs, kernel_size=3, padding=1), nn.ELU()]
+    last = len(channels) - 2
+    for number, (inputs, outputs) in enumerate(pairwise(channels)):
+        inner = 0 < number < last
+        kernel = 3 if inner else config.outer_kernel
+        convolution = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+        if inner and config.residual and inputs == outputs:
+            layers.append(Residual(convolution, activation()))
+        else:
+            layers += [convolution, activation()]
     return nn.Sequential(*layers[:-1])
 
 

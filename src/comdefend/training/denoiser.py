@@ -15,8 +15,9 @@ from comdefend.nn.batches import apply, batches
 from comdefend.nn.classifier import SmallClassifier
 from comdefend.nn.denoiser import Denoiser
 from comdefend.nn.metrics import peak_signal_noise_ratio, round_to_8_bits
-from comdefend.training.batches import step_generator, step_loader
+from comdefend.training.batches import step_generator
 from comdefend.training.card import table_card
+from comdefend.training.crops import step_loader
 from comdefend.training.descent import Descent, Figures
 from comdefend.training.initial import seeded
 from comdefend.training.kinds import DenoiserRecipe
@@ -113,7 +114,7 @@ def prepare(recipe: DenoiserRecipe, output: Path) -> Prepared:
     whole = max(training.images.shape[-2:])
     return Prepared(
         module=module,
-        train=step_loader(training.images, whole, channels, recipe, lambda: module.step),
+        train=step_loader(training.images, whole, recipe, lambda: module.step),
         validation=DataLoader(validation, batch_size=64),
         epochs=recipe.epochs,
         images=training.images,

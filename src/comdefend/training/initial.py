@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from msgspec.structs import replace
@@ -47,6 +48,18 @@ def logit_layer(purifier: ComDefend) -> nn.Conv2d:
     """Return the encoder's last convolution, which makes the logits."""
     *_, last = (m for m in purifier.encoder.modules() if isinstance(m, nn.Conv2d))
     return last
+
+
+def filter_groups(purifier: ComDefend, logit_rate: float) -> list[dict[str, Any]]:
+    """Return a purifier's filters for an optimiser; the one that makes the logits stands apart.
+
+    Args:
+        purifier: The network.
+        logit_rate: Learning rate of that filter.
+    """
+    logit_filter = logit_layer(purifier).weight
+    filters = [p for p in purifier.parameters() if p.ndim == 4 and p is not logit_filter]
+    return [{"params": filters}, {"params": [logit_filter], "lr": logit_rate}]
 
 
 def new_classifier(config: ClassifierConfig, training: ImageSet, seed: int) -> SmallClassifier:

@@ -8,8 +8,8 @@ from torch.utils.data import DataLoader
 
 from comdefend.data.sources import load_image_set
 from comdefend.nn.pixelcnn import PixelCNN
-from comdefend.training.batches import step_loader
 from comdefend.training.card import table_card
+from comdefend.training.crops import step_loader
 from comdefend.training.descent import Descent, Figures
 from comdefend.training.initial import seeded
 from comdefend.training.kinds import PixelCNNRecipe
@@ -73,7 +73,7 @@ def prepare(recipe: PixelCNNRecipe, output: Path) -> Prepared:
     whole = max(training.images.shape[-2:])
     return Prepared(
         module=module,
-        train=step_loader(training.images, whole, channels, recipe, lambda: module.step),
+        train=step_loader(training.images, whole, recipe, lambda: module.step),
         validation=DataLoader(held_out.images, batch_size=32),  # type: ignore[arg-type]
         epochs=recipe.epochs,
         images=training.images,

@@ -11,18 +11,19 @@ from torch.utils.data import DataLoader
 from comdefend.common.processor import native_bf16
 from comdefend.data.sources import has_test_split, load_image_set, load_training_images
 from comdefend.errors import InputError
-from comdefend.nn.binarize import drawn_maps, threshold
+from comdefend.nn.binarize import drawn_maps, noisy_threshold, threshold
 from comdefend.nn.loss import PurifierLoss, purifier_loss, taught_loss
 from comdefend.nn.metrics import peak_signal_noise_ratio, pooled_psnr, round_to_8_bits
 from comdefend.nn.purifier import ComDefend
-from comdefend.training.batches import FileCrops, process_share, step_generator, step_loader
+from comdefend.training.batches import process_share, step_generator
 from comdefend.training.card import table_card
+from comdefend.training.crops import split_images, step_loader
 from comdefend.training.descent import Descent, Figures
-from comdefend.training.initial import logit_layer, new_purifier
+from comdefend.training.initial import filter_groups, new_purifier
 from comdefend.training.kinds import PurifierRecipe
 from comdefend.training.measure import measure_fidelity, measure_same_bits
 from comdefend.training.panel import ReconstructionPanel
-from comdefend.training.prepared import Finished, Prepared, count_parameters, held_out_count
+from comdefend.training.prepared import Finished, Prepared, count_parameters
 from comdefend.zoo import load, load_record
 
 _PANEL_IMAGES = 12
@@ -59,7 +60,11 @@ class PurifierTraining(Descent):
         """Return the loss of (B, C, h, w) uint8 crops, and figures to log."""
         images = (batch.float() / 255).contiguous(memory_format=torch.channels_last)
         logits = self.network.logits(images)
-        code = self.network.binarize(logits, self._noise(logits))
+        if self.recipe.hard:
+            noise = self.recipe.network.phi * self._noise(logits)
+            code = noisy_threshold(logits, noise)
+        else:
+            code = self.network.binarize(logits, self._noise(logits))
         if self.recipe.network.rates:
             code = code * self._kept_maps(logits)
         if self.teacher is None:
@@ -124,10 +129,7 @@ class PurifierTraining(Descent):
 
     def filter_groups(self) -> list[dict[str, Any]]:
         """Return the filters to train; the one that makes the logits has its own learning rate."""
-        logit_filter = logit_layer(self.network).weight
-        filters = [p for p in self.network.parameters() if p.ndim == 4 and p is not logit_filter]
-        rate = self.recipe.learning_rate * self.recipe.logit_rate
-        return [{"params": filters}, {"params": [logit_filter], "lr": rate}]
+        return filter_groups(self.network, self.recipe.learning_rate * self.recipe.logit_rate)
 
 
 def _started(recipe: PurifierRecipe) -> ComDefend:
@@ -162,7 +164,7 @@ def prepare(recipe: PurifierRecipe, output: Path) -> Prepared:
     """Load the data and build the network; see `comdefend.training.run.prepare`."""
     channels = recipe.network.channels
     images = load_training_images(recipe.data, channels)
-    held_out, training = _split(images, recipe)
+    held_out, training = split_images(images, recipe, channels, 4 * recipe.crop, output)
     module = PurifierTraining(recipe)
 
     def finish() -> Finished:
@@ -173,31 +175,13 @@ def prepare(recipe: PurifierRecipe, output: Path) -> Prepared:
 
     return Prepared(
         module=module,
-        train=step_loader(training, recipe.crop, channels, recipe, lambda: module.step),
+        train=step_loader(training, recipe.crop, recipe, lambda: module.step),
         validation=DataLoader(held_out, batch_size=64),  # type: ignore[arg-type]
         epochs=recipe.epochs,
-        images=training,
+        images=training if isinstance(training, Tensor) else training.paths,
         finish=finish,
         callbacks=(ReconstructionPanel(held_out[:_PANEL_IMAGES], output),),
     )
-
-
-def _split(
-    images: Tensor | list[Path], recipe: PurifierRecipe
-) -> tuple[Tensor, Tensor | list[Path]]:
-    """Return images to validate on, in memory, and those to train on.
-
-    Of image files, the centres are held out.
-    """
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(recipe.seed))
-    count = held_out_count(len(images), recipe)
-    held_out, kept = order[:count], order[count:]
-    if isinstance(images, Tensor):
-        return images[held_out], images[kept]
-    files = [images[i] for i in held_out]
-    centres = FileCrops(files, 4 * recipe.crop, recipe.network.channels)
-    crops = [centres[0, i, 0.5, 0.5] for i in range(len(files))]
-    return torch.stack(crops), [images[i] for i in kept]
 
 
 def _finished(module: PurifierTraining, images: Tensor, split: str) -> Finished:

@@ -14,6 +14,7 @@ from comdefend.training.kinds import (
     ClassifierRecipe,
     DefenseRecipe,
     DenoiserRecipe,
+    GuidedRecipe,
     PixelCNNRecipe,
     PurifierRecipe,
     PurifyingRecipe,
@@ -25,6 +26,7 @@ __all__ = [
     "ClassifierRecipe",
     "DefenseRecipe",
     "DenoiserRecipe",
+    "GuidedRecipe",
     "PixelCNNRecipe",
     "PurifierRecipe",
     "PurifyingRecipe",
@@ -85,6 +87,8 @@ def load_recipe(name: str, kind: Any = None, **changes: Any) -> Any:
     if name in recipes() and wanted_changes.get("data", recipe.data) != recipe.data:
         # What a shipped recipe holds out fits its own data.
         del values["validation"]
+    if isinstance(recipe, GuidedRecipe) and "classifier" in wanted_changes:
+        wanted_changes["classifiers"] = [wanted_changes.pop("classifier")]
     if isinstance(recipe, DefenseRecipe) and "start" in wanted_changes:
         if not recipe.purifies:
             raise InputError(f"{name}: has no purifier, so none to start from")

@@ -14,7 +14,7 @@ from comdefend._version import __version__
 from comdefend.common.atomic import atomic_write
 from comdefend.errors import InputError
 from comdefend.nn.classifier import SmallClassifier
-from comdefend.training import Precision, classifier, defense, denoiser, pixelcnn, purifier
+from comdefend.training import Precision, classifier, defense, denoiser, guided, pixelcnn, purifier
 from comdefend.training.fit import fit, resolve_precision
 from comdefend.training.folder import check_folder, open_folder
 from comdefend.training.prepared import Prepared, warn_of_few_steps
@@ -28,6 +28,7 @@ _PREPARE: dict[str, Callable[[Any, Path], Prepared]] = {
     "denoiser": denoiser.prepare,
     "pixelcnn": pixelcnn.prepare,
     "defense": defense.prepare,
+    "guided": guided.prepare,
 }
 _CARDS: dict[str, Callable[[dict[str, Any]], str]] = {
     "purifier": purifier.card,
@@ -35,6 +36,7 @@ _CARDS: dict[str, Callable[[dict[str, Any]], str]] = {
     "denoiser": denoiser.card,
     "pixelcnn": pixelcnn.card,
     "defense": defense.card,
+    "guided": guided.card,
 }
 
 
