@@ -2,6 +2,7 @@ import json
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from tools.docs.markdown import rewrap
 from tools.docs.pages import pages, reports, stale
 from tools.docs.records import RECORDS, evaluation
 from tools.docs.tables.comparisons import holm
+from tools.docs.tables.recipes import RECIPES, title
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
@@ -56,6 +58,15 @@ def test_holm_keeps_as_many_small_p_values_as_their_number_allows():
     # 0.01 <= 0.05 / 3, 0.02 <= 0.05 / 2, and 0.06 is beyond 0.05.
     assert holm([0.06, 0.01, 0.02]) == 0.02
     assert holm([0.03, 0.03]) < 0
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.__name__)
+def test_every_field_of_every_kind_of_recipe_is_explained(recipe):
+    text = (ROOT / "docs/tables/recipes.md").read_text()
+    section = text.partition(f"## {title(recipe)}\n")[2].partition("\n## ")[0]
+    for field in msgspec.structs.fields(recipe):
+        (row,) = re.findall(rf"^\| `{field.name}` \|.*$", section, re.MULTILINE)
+        assert re.fullmatch(r"\| `\w+` \| .+ \| (required|`.+`) \| \w.+\. \|", row), row
 
 
 def _as_shipped(recorded, shipped):

@@ -12,7 +12,16 @@ from tools.docs.charts import charts
 from tools.docs.figures import Figures
 from tools.docs.overview import overview
 from tools.docs.records import ROOT, Distillation, WeightDecay, describe, evaluation, read
-from tools.docs.tables import bench, comparisons, experiment, rates, robust, speed, training
+from tools.docs.tables import (
+    bench,
+    comparisons,
+    experiment,
+    rates,
+    recipes,
+    robust,
+    speed,
+    training,
+)
 from tools.engine_equality import Engines
 from tools.kept import Kept
 
@@ -54,6 +63,7 @@ FUNCTIONS: dict[str, Callable[..., object]] = {
     "paired": comparisons.paired,
     "purifiers": training.purifiers,
     "rates": rates.rates,
+    "recipe_fields": recipes.recipes,
     "robust": robust.robust,
     "robust_pairs": robust.robust_pairs,
     "rounding": experiment.rounding,

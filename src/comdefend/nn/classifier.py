@@ -22,8 +22,8 @@ class ClassifierConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         channels: Channels of the images, 3 for RGB and 1 for grey.
         classes: Number of classes.
-        architecture: One of `ARCHITECTURES`.
-        widths: Four widths, from the first stage to the last; see `ARCHITECTURES`.
+        architecture: ``resnet9``, ``vgg``, ``densenet`` or ``resnet50``.
+        widths: Four widths, from the first stage to the last.
         mean: Mean of the training images, per channel.
         std: Standard deviation of the training images, per channel.
 

@@ -17,7 +17,7 @@ class BaseRecipe(
     """What all recipes share.
 
     Attributes:
-        data: Data set, as `load_image_set` names it; its training split is used.
+        data: Data set, as ``comdefend list data`` names it; its training split is used.
         batch: Images per step.
         learning_rate: Peak learning rate of Muon, for filters.
         bias_rate: Peak learning rate of Adam, for all other parameters.
