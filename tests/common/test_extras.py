@@ -68,3 +68,13 @@ def test_a_broken_dependency_is_not_taken_for_a_missing_one(tmp_path, monkeypatc
         extras.require("broken_package", "demo")
     with pytest.raises(ExtraMissingError, match=r"nowhere is not installed.*comdefend\[demo\]"):
         extras.require("nowhere.at_all", "demo")
+
+
+def test_all_missing_extras_are_named_at_once(monkeypatch):
+    for module in ("altair", "lightning"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ExtraMissingError) as caught:
+        extras.require_extra("demo", "evaluate", "train")
+    assert str(caught.value) == (
+        "altair and lightning are not installed; run: pip install 'comdefend[evaluate,train]'"
+    )

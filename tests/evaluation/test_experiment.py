@@ -2,12 +2,8 @@ import pytest
 
 from comdefend.errors import DataMissingError, InputError
 from comdefend.evaluation.experiment import AttackPlan, DefensePlan
-from comdefend.evaluation.loading import (
-    build_experiment,
-    experiments,
-    load_experiment,
-    profiles_of,
-)
+from comdefend.evaluation.loading import build_experiment, load_experiment
+from comdefend.evaluation.shipped import experiments, profiles_of
 
 PLAIN = {
     "name": "x", "title": "X", "data": "mnist", "classifier": "fashion-mnist-small",

@@ -69,7 +69,7 @@ def _classifiers() -> dict[str, str]:
 
 
 def _data() -> dict[str, str]:
-    from comdefend.data.sources import SOURCES
+    from comdefend.data.places import SOURCES
 
     return dict(SOURCES)
 
@@ -100,9 +100,9 @@ def _weights() -> dict[str, str]:
 
 
 def _experiments() -> dict[str, str]:
-    from comdefend.evaluation.loading import experiments, load_experiment
+    from comdefend.evaluation.shipped import experiments, read_experiment
 
-    return {name: load_experiment(name).title for name in experiments()}
+    return {name: read_experiment(name, "small")[0]["title"] for name in experiments()}
 
 
 _LISTS: dict[str, Callable[[], dict[str, str]]] = {

@@ -1,5 +1,6 @@
 """``comdefend reproduce``."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +15,9 @@ def register(app: typer.Typer) -> None:
 _HELP = """Run one of the experiments that ship, or one from a YAML file.
 
 The small profile fits two cores: minutes, or a few hours where it attacks what it has trained. The
-full profile needs a GPU. Without a name, lists the experiments. Writes the same files as
-**comdefend evaluate**, and resumes in the same way."""
+full profile needs a GPU. Without a name, lists the experiments. It says first what it needs, what
+it trains and how much it measures. Writes the same files as **comdefend evaluate**, and resumes in
+the same way."""
 
 _EPILOG = """Examples:
 
@@ -39,21 +41,25 @@ def reproduce(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """Reproduce an experiment; see the help text above."""
-    from comdefend.evaluation.loading import experiments, load_experiment, profiles_of
+    from comdefend.evaluation.shipped import experiments, profiles_of, read_experiment
 
     if experiment is None:
         for name in experiments():
             for known in profiles_of(name):
-                print(f"{name} --profile {known}: {load_experiment(name, known).title}")
+                print(f"{name} --profile {known}: {read_experiment(name, known)[0]['title']}")
         return
-    loaded = load_experiment(experiment, profile)
+    from comdefend.evaluation.outline import Outline
+
+    outline = Outline(experiment, profile)
+    print(outline, file=sys.stderr, flush=True)
+    outline.check()
+    # Only now: they import torch.
+    from comdefend.api import run
     from comdefend.cli.evaluate import show_evaluation
     from comdefend.cli.options import open_device, progress_bar
-    from comdefend.common.extras import require_extra
+    from comdefend.evaluation.loading import load_experiment
 
-    require_extra("evaluate")
-    from comdefend.api import run
-
+    loaded = load_experiment(experiment, profile)
     folder = output or Path("runs") / loaded.name
     with progress_bar() as show:
         evaluation = run(loaded, folder, open_device(device), show)

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+from collections.abc import Iterable
 from typing import Any
 
 from comdefend.errors import ExtraMissingError
@@ -33,15 +34,21 @@ _EXTRAS = {
 }
 
 
-def require_extra(extra: str) -> None:
-    """Check that an extra is installed, before work begins that would fail without it.
+def require_extra(*extras: str) -> None:
+    """Check that extras are installed, before work begins that would fail without them.
 
     Raises:
-        ExtraMissingError: One of its modules is missing; the message says how to install it.
+        ExtraMissingError: One of their modules is missing; the message names each extra of which
+            one is, and says how to install them.
     """
-    for module in _EXTRAS[extra]:
-        if importlib.util.find_spec(module) is None:
-            raise _missing(module, extra)
+    missing = {
+        extra: module
+        for extra in extras
+        for module in reversed(_EXTRAS[extra])
+        if importlib.util.find_spec(module) is None
+    }
+    if missing:
+        raise _missing(dict.fromkeys(missing.values()), missing)
 
 
 def require(module: str, extra: str) -> Any:
@@ -56,8 +63,12 @@ def require(module: str, extra: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != package:
             raise
-        raise _missing(package, extra) from error
+        raise _missing([package], [extra]) from error
 
 
-def _missing(package: str, extra: str) -> ExtraMissingError:
-    return ExtraMissingError(f"{package} is not installed; run: pip install 'comdefend[{extra}]'")
+def _missing(packages: Iterable[str], extras: Iterable[str]) -> ExtraMissingError:
+    names = list(packages)
+    what = f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'}"
+    return ExtraMissingError(
+        f"{what} not installed; run: pip install 'comdefend[{','.join(extras)}]'"
+    )

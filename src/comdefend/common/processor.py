@@ -1,5 +1,8 @@
 """What the processor, or the GPU, can do."""
 
+import platform
+import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -26,6 +29,16 @@ def native_int8() -> bool:
     """Whether the processor sums products of 8-bit integers in 32 bits, without overflow."""
     flags = torch.cpu.get_capabilities()
     return any(flags.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8", "dotprod"))
+
+
+def processor_name(device: torch.device | str) -> str | None:
+    """Return what the maker calls the GPU or the processor; None where nothing tells."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.is_file() else ""
+    named = re.search(r"^model name\s*:\s*(\S.*)$", text, re.MULTILINE)
+    return named[1] if named else platform.processor() or None
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,14 +1,15 @@
 """An image in memory: its pixels as tensors, whole or part by part, and its metadata."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from comdefend.errors import ImageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,15 @@ class ReadImage:
         """The alpha channel, or None."""
         return self.image.getchannel("A") if self.image.mode in ("RGBA", "LA") else None
 
-    def pixels(self, channels: int) -> Tensor:
+    def pixels(self, channels: int) -> "Tensor":
         """Return the colours as (1, channels, H, W) uint8; grey counts as equal R, G and B.
 
         Raises:
             ImageError: A colour image, but ``channels`` is 1.
         """
+        # Only now: data sets are looked for without it, and it takes seconds to import.
+        import torch
+
         self.check(channels)
         array = np.asarray(self.image.convert("L" if channels == 1 else "RGB"))
         array = array.reshape(self.image.height, self.image.width, channels)
@@ -47,7 +51,7 @@ class ReadImage:
         if channels == 1 and self.image.mode in ("RGB", "RGBA"):
             raise ImageError("is a colour image, and these weights take grey ones")
 
-    def with_pixels(self, pixels: Tensor) -> "ReadImage":
+    def with_pixels(self, pixels: "Tensor") -> "ReadImage":
         """Return the image with other colours, (1, C, H, W) uint8; mode and alpha stay."""
         array = pixels.squeeze(0).permute(1, 2, 0).contiguous().numpy()
         image = Image.fromarray(array if array.shape[2] == 3 else array[..., 0])
@@ -74,11 +78,11 @@ class ImageCanvas:
         self.size = (read.image.height, read.image.width)
         self._channels = channels
 
-    def read(self, rows: slice, columns: slice) -> Tensor:
+    def read(self, rows: slice, columns: slice) -> "Tensor":
         """Return a copy of a part, (1, C, h, w) uint8."""
         return self._part(rows, columns).pixels(self._channels)
 
-    def write(self, rows: slice, columns: slice, pixels: Tensor) -> None:
+    def write(self, rows: slice, columns: slice, pixels: "Tensor") -> None:
         """Replace a part by (1, C, h, w) uint8."""
         part = self._part(rows, columns).with_pixels(pixels)
         self.image.image.paste(part.image, (columns.start, rows.start))

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from comdefend.classifiers import open_classifier
 from comdefend.common.defaults import RECOMMENDED
 from comdefend.data.image_set import ImageSet
+from comdefend.data.places import DATASETS
 from comdefend.data.shipped import fashion_images, labelled_photographs
-from comdefend.data.sources import DATASETS
 from comdefend.evaluation.experiment import Experiment
 from comdefend.evaluation.given import Given
 from comdefend.evaluation.loading import build_experiment

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from comdefend.attacks import Attack
+from comdefend.common.processor import processor_name
 from comdefend.common.provenance import commit, versions
 from comdefend.common.schema import build
 from comdefend.data.image_set import ImageSet
@@ -66,6 +67,7 @@ def collect(
         seed=experiment.seed,
         device=device,
         threads=torch.get_num_threads(),
+        processor=processor_name(device),
         versions=versions(),
         commit=commit(),
         seconds=round(sum(row.seconds for row in rows), 1),

@@ -9,6 +9,7 @@ from comdefend.attacks import check_stand_ins
 from comdefend.common import schema
 from comdefend.errors import InputError
 from comdefend.evaluation.record import UNDEFENDED
+from comdefend.evaluation.shipped import SAMPLE
 from comdefend.training.recipe import (
     ClassifierRecipe,
     DefenseRecipe,
@@ -150,7 +151,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     stand_ins: tuple[str, ...] = ("identity", "sigmoid-10", "sigmoid-100", "noisy")
     draws: int = 10
     checks: int = 32
-    images: int = 500
+    images: int = SAMPLE
     resize: int = 0
     crop: int = 0
     skip_unreadable: bool = False

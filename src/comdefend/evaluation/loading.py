@@ -1,36 +1,21 @@
 """Experiments by name, from YAML, and from the plain values of a record."""
 
 from collections.abc import Mapping
-from importlib import resources
 from typing import Any
 
 from comdefend.attacks import ATTACKS, Attack, find_attack
 from comdefend.common import schema
 from comdefend.errors import InputError
 from comdefend.evaluation.experiment import Experiment
+from comdefend.evaluation.shipped import TRAINED, read_experiment
 from comdefend.training.recipe import load_recipe, recipe_to_dict
-
-EXPERIMENTS = resources.files("comdefend.evaluation") / "experiments"
-
-# Fields that ask for training: the kinds of recipe they may hold, the one meant by default first.
-_TRAINED = {
-    "train_purifier": ("purifier", "denoiser", "pixelcnn"),
-    "train_classifier": ("classifier",),
-    "train_defense": ("defense",),
-}
-
-
-def experiments() -> list[str]:
-    """Return the names of the experiments that ship."""
-    files = (file.name for file in EXPERIMENTS.iterdir())
-    return sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))
 
 
 def load_experiment(name: str, profile: str = "small") -> Experiment:
     """Load an experiment by its shipped name or from a YAML file.
 
     Args:
-        name: A name of `experiments`, or a path that ends in ``.yaml``.
+        name: A name of `shipped.experiments`, or a path that ends in ``.yaml``.
         profile: ``small`` fits a machine with two cores, ``full`` wants a GPU; without effect on
             a file without profiles.
 
@@ -38,20 +23,7 @@ def load_experiment(name: str, profile: str = "small") -> Experiment:
         InputError: No such experiment or profile, or a bad field.
         DataMissingError: The file does not exist.
     """
-    values, where = _read(name)
-    profiles = schema.mapping(values.pop("profiles", {}), f"{where}: profiles")
-    stem = where.rpartition("/")[2].rpartition(".")[0]
-    if not profiles:
-        return build_experiment({"name": stem, **values}, where)
-    if profile not in profiles:
-        raise InputError(f"{where}: has no profile '{profile}'; it has: {', '.join(profiles)}")
-    values |= schema.mapping(profiles[profile] or {}, f"{where}: profile {profile}")
-    return build_experiment({"name": f"{stem}-{profile}", **values}, where)
-
-
-def profiles_of(name: str) -> list[str]:
-    """Return the profiles that an experiment has."""
-    return list(_read(name)[0].get("profiles", {}))
+    return build_experiment(*read_experiment(name, profile))
 
 
 def build_experiment(
@@ -108,20 +80,10 @@ def attacks_of(
     return attacks
 
 
-def _read(name: str) -> tuple[dict[str, Any], str]:
-    if name.endswith((".yaml", ".yml")):
-        return schema.parse_yaml(schema.read_text(name), name), name
-    if name not in experiments():
-        known = ", ".join(experiments())
-        raise InputError(f"unknown experiment '{name}'; shipped: {known}; or give a .yaml file")
-    file = EXPERIMENTS / f"{name}.yaml"
-    return schema.parse_yaml(file.read_text(encoding="utf-8"), file.name), file.name
-
-
 def _with_recipes(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return the values with each recipe written out, kind included, where it is a name."""
     fields = dict(values)
-    for name, kinds in _TRAINED.items():
+    for name, kinds in TRAINED.items():
         value, place = fields.get(name), f"{where}: {name}"
         if isinstance(value, str):
             recipe = load_recipe(value)

@@ -105,6 +105,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         labels: True class of each image.
         seed: Of sample and attacks.
         device, threads: Where it ran.
+        processor: What its maker calls that; None where nothing tells.
         versions: Of everything that figures depend on.
         commit: Of the source tree; None where it was installed without one.
         seconds: How long all rows took.
@@ -123,6 +124,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     device: str
     threads: int
+    processor: str | None = None
     versions: dict[str, str]
     commit: str | None
     seconds: float = 0.0
