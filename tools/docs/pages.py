@@ -7,7 +7,7 @@ import jinja2
 
 from comdefend.report.html import render_report
 from tools.defense_cost import DefenseCost
-from tools.docs import markdown
+from tools.docs import markdown, names
 from tools.docs.charts import charts
 from tools.docs.figures import Figures
 from tools.docs.overview import overview
@@ -103,7 +103,7 @@ def documents() -> dict[str, str]:
     """Return every generated document by its path below the repository's root."""
     figures = {f"docs/{path}": text for path, text in charts().items()}
     figures["docs/overview.svg"] = overview()
-    return {**pages(), **reports(), **figures}
+    return {**pages(), **reports(), **figures, names.PATH: names.names()}
 
 
 def stale() -> list[str]:

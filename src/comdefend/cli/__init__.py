@@ -8,6 +8,7 @@ from rich.console import Console
 
 from comdefend._version import __version__
 from comdefend.cli import bench, demo, evaluate, export, list, purify, recipe, reproduce, train
+from comdefend.cli.completion import complete_names
 from comdefend.errors import ComdefendError
 
 app = typer.Typer(
@@ -49,6 +50,7 @@ def _common(
 
 for _command in (demo, purify, evaluate, train, recipe, export, reproduce, bench, list):
     _command.register(app)
+complete_names(app)
 
 _STOPPED = 130
 
