@@ -9,6 +9,8 @@ import torch
 from comdefend.evaluation.loading import load_experiment
 from comdefend.nn.classifier import ClassifierConfig, SmallClassifier
 from comdefend.report.markdown import adaptive_note
+from tools.docs.blocks import blocks, extras
+from tools.docs.blocks import pages as pages_with_code
 from tools.docs.markdown import rewrap
 from tools.docs.pages import pages, reports, stale
 from tools.docs.records import RECORDS, evaluation
@@ -111,13 +113,24 @@ def test_links_lead_somewhere(document):
 
 
 def test_the_readme_snippet_runs():
-    snippet = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    snippet = next(block for block in blocks(ROOT / "README.md") if block.language == "python")
     names = {
         "classifier": SmallClassifier(ClassifierConfig(classes=10)).eval(),
         "images": torch.rand(2, 3, 32, 32),
     }
-    exec(snippet, names)
+    exec(snippet.text, names)
     assert names["logits"].shape == (2, 10)
+
+
+def test_all_code_of_the_documents_is_run_by_an_install_or_says_why_not():
+    """The slow tests of the installs run it."""
+    found = [block for page in pages_with_code() for block in blocks(page)]
+    assert {block.needs for block in found} == set(extras())
+    assert sum(not block.skipped for block in found) > 15
+    for block in found:
+        commands = block.text.replace("\\\n", " ").splitlines()
+        if not block.language and not block.skipped:
+            assert all(command.startswith("comdefend ") for command in commands), commands
 
 
 def test_the_locks_hold_names_versions_and_hashes_and_nothing_else():
