@@ -39,7 +39,7 @@ class Smoothing(nn.Module):
 
 def resnet():
     torch.manual_seed(0)
-    return Small()
+    return Small().eval()
 
 
 def attack(model, images, labels, eps):
@@ -58,7 +58,7 @@ names = {
     "model": resnet(),
     "images": torch.rand(10, 3, 32, 32),
     "labels": torch.arange(10),
-    "my_module": Smoothing(),
+    "my_module": Smoothing().eval(),
     "my_attack": attack,
 }
 """
