@@ -132,8 +132,8 @@ def evaluate(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     classes: Sequence[str] | str | Path | None = None,
-    resize: int = 0,
-    crop: int = 0,
+    resize: int | None = None,
+    crop: int | None = None,
     skip_unreadable: bool = False,
     seed: int = 0,
     device: str | None = None,
@@ -160,11 +160,14 @@ def evaluate(
         sample: Use so many of the images, drawn at random; 0 for all. By default all images in
             memory, and 200 of a data set.
         checkpoint: Weights of the classifier, where its name needs them.
-        mean, std: What the classifier wants images normalised by, if it does not do so itself.
+        mean, std: What the classifier wants images normalised by, if it does not do so itself. By
+            default, for ``torchvision:NAME`` and ``timm:NAME``, what the library says.
         classes: Names of the classifier's classes in the order of its outputs, or a file with one
             name a line, or JSON: by them the classes of the data are found.
         resize: Resize the shorter side of the images to this; 0 leaves it.
-        crop: Then cut out the central square of this side; 0 leaves the images.
+        crop: Then cut out the central square of this side; 0 leaves the images. Where neither is
+            given, and the images differ in size or from what the classifier is known to take, they
+            are resized and cropped as it is known to take them.
         skip_unreadable: Leave out image files that cannot be read, and say which.
         seed: Of sample and attacks.
         device: Where models run; by default where the classifier is.
@@ -197,8 +200,9 @@ def evaluate(
         "mean": mean,
         "std": std,
         "classes": str(classes) if isinstance(classes, str | Path) else classes,
-        "resize": resize,
-        "crop": crop,
+        "resize": resize or 0,
+        "crop": crop or 0,
+        "fit": resize is None and crop is None,
         "skip_unreadable": skip_unreadable,
         "seed": seed,
     }

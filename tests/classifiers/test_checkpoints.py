@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from comdefend.classifiers import check_classifier, open_classifier
+from comdefend.classifiers import ClassifierSpec, check_classifier, open_classifier
 from comdefend.classifiers.checkpoints import classes_in, load_checkpoint
 from comdefend.errors import InputError, WeightsError
 
@@ -75,7 +75,7 @@ def test_an_architecture_takes_the_classes_of_its_checkpoint(tmp_path):
 
     name = "test_resnet"
     save_file(timm.create_model(name, num_classes=7).state_dict(), tmp_path / "c.safetensors")
-    classifier = open_classifier(f"timm:{name}", tmp_path / "c.safetensors")
+    classifier = open_classifier(ClassifierSpec(f"timm:{name}", str(tmp_path / "c.safetensors")))
     with torch.inference_mode():
         assert classifier(torch.rand(1, 3, 64, 64)).shape == (1, 7)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from comdefend.classifiers import checkpoint_class_names
+from comdefend.classifiers.names import checkpoint_class_names
 
 WEIGHTS = {"head.weight": torch.zeros(2, 3)}
 

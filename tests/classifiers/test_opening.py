@@ -4,7 +4,14 @@ import pytest
 import torch
 
 import comdefend
-from comdefend.classifiers import CLASSIFIERS, Normalized, check_classifier, open_classifier
+from comdefend.classifiers import (
+    CLASSIFIERS,
+    ClassifierSpec,
+    Normalized,
+    check_classifier,
+    known_preprocessing,
+    open_classifier,
+)
 from comdefend.errors import InputError
 from comdefend.zoo import save_weights
 
@@ -26,8 +33,9 @@ def test_the_network_of_pyautoattack():
     assert check_classifier(classifier, images, torch.tensor([0, 9])) == 10
 
 
-def test_efficientnet_normalises_by_itself():
-    classifier = open_classifier("efficientnet-lite0")
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "efficientnet-lite1"])
+def test_efficientnet_normalises_by_itself(name):
+    classifier = open_classifier(name)
     assert isinstance(classifier, Normalized)
     images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -48,8 +56,12 @@ def test_architectures_of_torchvision_and_timm(tmp_path):
     images = torch.rand(2, 3, 64, 64)
     for spec, network in made.items():
         torch.save(network.state_dict(), tmp_path / "net.pt")
-        opened = open_classifier(spec, tmp_path / "net.pt", mean=[0.5, 0.4, 0.3], std=[0.2, 0.2, 1])
+        path = str(tmp_path / "net.pt")
+        told: list[str] = []
+        given = ClassifierSpec(spec, path, mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 1))
+        opened = open_classifier(given, told.append)
         assert not opened.training
+        assert not told
         with torch.no_grad():
             shifted = (images - torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)) / torch.tensor(
                 [0.2, 0.2, 1]
@@ -62,11 +74,13 @@ def test_architectures_of_torchvision_and_timm(tmp_path):
 @pytest.mark.parametrize(
     "spec",
     ["torchvision:resnet1", "torchvision:deeplabv3_resnet50", "timm:resnet1", "timm:hf-hub:a/b",
-     "timm:", "torchvision:"],
+     "timm:resnet18.nobody", "timm:", "torchvision:"],
 )  # fmt: skip
 def test_names_that_libraries_do_not_have_or_would_download(spec, tmp_path):
     with pytest.raises(InputError, match=r"has no classifier '.*'; see .*list_models"):
-        open_classifier(spec, tmp_path / "any.pt")
+        open_classifier(ClassifierSpec(spec, str(tmp_path / "any.pt")))
+    with pytest.raises(InputError, match=r"has no classifier"):
+        known_preprocessing(spec)
 
 
 @pytest.mark.parametrize("name", ["net", "instance"])
@@ -85,15 +99,15 @@ def test_unknown_and_contradictory_requests(own, tmp_path):
         for known in (*comdefend.classifier_weights(), *CLASSIFIERS):
             assert known in str(raised.value)
     with pytest.raises(InputError, match="has its weights; leave the checkpoint out"):
-        open_classifier("fashion-mnist-small", tmp_path / "net.pt")
+        open_classifier(ClassifierSpec("fashion-mnist-small", str(tmp_path / "net.pt")))
     with pytest.raises(InputError, match="normalises images itself"):
-        open_classifier("efficientnet-lite0", mean=[0.5] * 3, std=[0.5] * 3)
+        open_classifier(ClassifierSpec("efficientnet-lite0", mean=(0.5,) * 3, std=(0.5,) * 3))
     for mean, std, message in [
-        ([0.5], None, "mean and std go together"),
-        ([0.5], [0.5, 0.5], "a value for each channel, not 1 and 2"),
-        ([], [], "a value for each channel"),
-        ([float("nan")], [1], "mean must be finite"),
-        ([0.5], [0], "std must be finite and above 0"),
+        ((0.5,), None, "mean and std go together"),
+        ((0.5,), (0.5, 0.5), "a value for each channel, not 1 and 2"),
+        ((), (), "a value for each channel"),
+        ((float("nan"),), (1,), "mean must be finite"),
+        ((0.5,), (0,), "std must be finite and above 0"),
     ]:
         with pytest.raises(InputError, match=message):
-            open_classifier("own_networks:net", mean=mean, std=std)
+            open_classifier(ClassifierSpec("own_networks:net", mean=mean, std=std))

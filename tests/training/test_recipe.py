@@ -4,6 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from comdefend import zoo
+from comdefend.classifiers import ClassifierSpec
 from comdefend.errors import DataMissingError, InputError
 from comdefend.nn.classifier import ClassifierConfig
 from comdefend.nn.config import GRAY_4BPP, RGB_12BPP, PurifierConfig
@@ -55,6 +56,51 @@ def test_changes_replace_fields_and_none_leaves_them():
     assert recipe.epochs == 2
     with pytest.raises(InputError, match="rgb-12bpp: unknown field 'trained'; known: data, "):
         load_recipe("rgb-12bpp", trained="both")
+
+
+def test_a_classifier_is_a_name_or_a_mapping():
+    checkpoint = {"name": "timm:test_resnet", "checkpoint": "net.pt"}
+    guided = {"kind": "guided", "data": "folder:x", "steps": 1, "start": "rgb-3bpp-robust"}
+    recipe = build_recipe({**guided, "classifiers": ["efficientnet-lite0", checkpoint]}, "guided")
+    assert recipe.classifiers == ("efficientnet-lite0", ClassifierSpec(**checkpoint))
+    assert build_recipe(recipe_to_dict(recipe), "again") == recipe
+    defense = {
+        "kind": "defense", "data": "folder:x", "epochs": 1, "purifier": "rgb-3bpp-robust",
+        "trained": "purifier",
+    }  # fmt: skip
+    for value, opened in (
+        ("cifar10-small", ClassifierSpec("cifar10-small")),
+        (checkpoint, ClassifierSpec(**checkpoint)),
+    ):
+        recipe = build_recipe({**defense, "classifier": value}, "defense")
+        assert recipe.opened == recipe.kept == opened
+        assert build_recipe(recipe_to_dict(recipe), "again") == recipe
+    new = build_recipe({**defense, "classifier": {"classes": 4}, "trained": "both"}, "defense")
+    assert new.classifier == ClassifierConfig(classes=4)
+    assert new.opened is None
+
+
+@pytest.mark.parametrize(
+    ("classifier", "message"),
+    [
+        ({"checkpoint": "net.pt"}, "x: classifier: needs 'name'"),
+        ({"name": "a:b", "file": "net.pt"}, "classifier: unknown field 'file'; known: name, check"),
+        ({"name": "a:b", "mean": [0.5]}, "mean and std go together"),
+        ({"name": "a:b", "checkpoint": "net.pt"}, "a classifier that is trained has no checkpoint"),
+        ({"widths": 3}, "classifier: widths: must be a list"),
+        (3, "classifier: must be a mapping"),
+    ],
+)
+def test_wrong_classifiers_of_a_recipe(classifier, message):
+    fields = {"kind": "defense", "data": "folder:x", "epochs": 1, "purifier": "rgb-3bpp-robust"}
+    with pytest.raises(InputError, match=message):
+        build_recipe({**fields, "classifier": classifier}, "x")
+
+
+def test_guides_need_no_classes():
+    fields = {"kind": "guided", "data": "folder:x", "steps": 1, "start": "rgb-3bpp-robust"}
+    with pytest.raises(InputError, match="x: classifiers: classes have no use here"):
+        build_recipe({**fields, "classifiers": [{"name": "a:b", "classes": "c.txt"}]}, "x")
 
 
 def test_steps_need_not_fill_whole_epochs():

@@ -9,12 +9,36 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from comdefend.data.classes import ClassNames, class_names
+from comdefend.classifiers.spec import ClassifierSpec
+from comdefend.data.classes import ClassNames, class_names, match_classes, read_class_names
+from comdefend.data.image_set import ImageSet
 from comdefend.errors import InputError
 
 # What training scripts, timm and transformers call them, and where.
 _KEYS = ("id2label", "label_names", "class_names", "classes", "class_to_idx", "idx_to_class")
 _NESTED = ("pretrained_cfg", "config", "meta", "hyper_parameters")
+
+
+def match_to_classifier(data: ImageSet, spec: ClassifierSpec, count: int, source: str) -> ImageSet:
+    """Return a data set with its labels numbered as a classifier numbers its classes.
+
+    Names decide, as for `match_classes`: those that are given, then those that the checkpoint
+    carries.
+
+    Args:
+        data: The data set.
+        spec: The classifier.
+        count: The classifier's number of classes.
+        source: What messages call the data.
+
+    Raises:
+        InputError: The given names cannot be read, a class has no counterpart, or nothing says
+            which it is.
+        DataMissingError: The file of the given names does not exist.
+    """
+    given = None if spec.classes is None else read_class_names(spec.classes)
+    carried = None if spec.checkpoint is None else checkpoint_class_names(Path(spec.checkpoint))
+    return match_classes(data, count, source, given, carried)
 
 
 def checkpoint_class_names(checkpoint: Path) -> ClassNames | None:

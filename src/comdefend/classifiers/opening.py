@@ -4,16 +4,18 @@ All of them take images in [0, 1], normalise them, and return logits. Nothing is
 nothing is unpickled.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import nn
 
 from comdefend import zoo
 from comdefend.classifiers.checkpoints import load_checkpoint
-from comdefend.classifiers.libraries import LIBRARIES, make_architecture
+from comdefend.classifiers.libraries import LIBRARIES, library_preprocessing, make_architecture
 from comdefend.classifiers.normalized import Normalized
+from comdefend.classifiers.preprocessing import Preprocessing
 from comdefend.classifiers.ready import READY
+from comdefend.classifiers.spec import ClassifierSpec, as_spec
 from comdefend.common.user_code import is_user_spec, load_module
 from comdefend.errors import InputError
 
@@ -30,30 +32,26 @@ CLASSIFIERS: dict[str, str] = {
 
 
 def open_classifier(
-    spec: str,
-    checkpoint: Path | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    classifier: ClassifierSpec | str, tell: Callable[[str], None] = lambda line: None
 ) -> nn.Module:
     """Open a classifier in evaluation mode: images in [0, 1] -> logits (N, classes).
 
-    ``spec`` is one of
+    Its name is one of
 
     - a name of `comdefend.classifier_weights`, or a ``.safetensors`` file made by our training;
     - a name of `READY`, such as ``efficientnet-lite0``;
-    - ``torchvision:NAME`` or ``timm:NAME``: an architecture; ``checkpoint`` holds its weights and
-      decides the number of classes;
+    - ``torchvision:NAME`` or ``timm:NAME``: an architecture; the checkpoint holds its weights and
+      decides the number of classes. Where no mean and std are given, the library's own are taken;
     - ``package.module:function``: an ``nn.Module``, or a function that returns one when called
       without arguments. The current directory is importable, as for ``python -m``. This runs the
       module's code.
 
     Args:
-        spec: As above.
-        checkpoint: Weights for the last two: ``.safetensors``, or a file of ``torch.save`` that
-            holds a state dict, by itself or as ``state_dict``, ``model_state_dict``, ``model`` or
-            ``net``.
-        mean, std: For each channel, of the training images of the last two, where the network takes
-            normalised images.
+        classifier: The name, alone or with what else opening it takes: for the last two a
+            checkpoint, and mean and std where the network takes normalised images. A checkpoint is
+            ``.safetensors``, or a file of ``torch.save`` that holds a state dict, by itself or as
+            ``state_dict``, ``model_state_dict``, ``model`` or ``net``.
+        tell: Told, in a line, what is taken that was not given.
 
     Raises:
         InputError: Unknown, a checkpoint that does not fit or is not wanted, or a bad mean or std.
@@ -62,36 +60,64 @@ def open_classifier(
         ExtraMissingError: The library is not installed.
         WeightsError: A file is corrupt, or holds no weights.
     """
-    if (mean is None) != (std is None):
-        raise InputError("mean and std go together; give both or neither")
-    if (complete := _complete(spec)) is not None:
-        if checkpoint is not None:
-            raise InputError(f"{spec} has its weights; leave the checkpoint out")
-        if mean is not None:
-            raise InputError(f"{spec} normalises images itself; leave mean and std out")
+    spec = as_spec(classifier)
+    if (complete := _complete(spec.name)) is not None:
+        if spec.checkpoint is not None:
+            raise InputError(f"{spec.name} has its weights; leave the checkpoint out")
+        if spec.mean is not None:
+            raise InputError(f"{spec.name} normalises images itself; leave mean and std out")
         return complete.eval()
-    network = _bare(spec, None if checkpoint is None else Path(checkpoint))
+    checkpoint = None if spec.checkpoint is None else Path(spec.checkpoint)
+    network = _bare(spec.name, checkpoint)
     if checkpoint is not None:
-        load_checkpoint(network, Path(checkpoint), spec)
-    if mean is not None and std is not None:
-        network = Normalized(network, mean, std)
-    return network.eval()
+        load_checkpoint(network, checkpoint, spec.name)
+    return _normalized(network, spec, tell).eval()
 
 
-def _complete(spec: str) -> nn.Module | None:
-    """Return a classifier that has weights and normalisation, or None."""
-    if spec in READY:
-        return READY[spec].open()
-    if spec in zoo.classifier_weights() or spec.endswith(_SUFFIX):
-        return zoo.load_classifier(spec)
+def known_preprocessing(name: str) -> Preprocessing | None:
+    """Return how images are prepared for a classifier, where its name tells; otherwise None.
+
+    Raises:
+        InputError: The library in the name has no such classifier.
+        ExtraMissingError: The library is not installed.
+    """
+    if name in READY:
+        return READY[name].preprocessing
+    library, colon, architecture = name.partition(":")
+    if colon and library in LIBRARIES:
+        return library_preprocessing(library, architecture)
     return None
 
 
-def _bare(spec: str, checkpoint: Path | None) -> nn.Module:
+def _complete(name: str) -> nn.Module | None:
+    """Return a classifier that has weights and normalisation, or None."""
+    if name in READY:
+        return READY[name].open()
+    if name in zoo.classifier_weights() or name.endswith(_SUFFIX):
+        return zoo.load_classifier(name)
+    return None
+
+
+def _bare(name: str, checkpoint: Path | None) -> nn.Module:
     """Return a network that may need weights and normalisation."""
-    library, colon, name = spec.partition(":")
+    library, colon, architecture = name.partition(":")
     if colon and library in LIBRARIES:
-        return make_architecture(library, name, checkpoint)
-    if is_user_spec(spec):
-        return load_module(spec)
-    raise InputError(f"unknown classifier '{spec}'; known: {', '.join(CLASSIFIERS)}")
+        return make_architecture(library, architecture, checkpoint)
+    if is_user_spec(name):
+        return load_module(name)
+    raise InputError(f"unknown classifier '{name}'; known: {', '.join(CLASSIFIERS)}")
+
+
+def _normalized(network: nn.Module, spec: ClassifierSpec, tell: Callable[[str], None]) -> nn.Module:
+    """Return a network that normalises images as is asked for, or else as is known."""
+    if spec.mean is not None and spec.std is not None:
+        return Normalized(network, spec.mean, spec.std)
+    known = known_preprocessing(spec.name)
+    if known is None or known.mean is None or known.std is None:
+        return network
+    mean, std = (",".join(f"{value:g}" for value in values) for values in (known.mean, known.std))
+    tell(
+        f"{spec.name}: images are normalised by mean {mean} and std {std}, as {known.source} says; "
+        "--mean and --std say otherwise (mean= and std= in Python)"
+    )
+    return Normalized(network, known.mean, known.std)

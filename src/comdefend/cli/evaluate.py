@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from comdefend.cli.options import Checkpoint, Classes, Mean, Std
+
 if TYPE_CHECKING:
     from comdefend.api import Evaluation
 
@@ -18,7 +20,9 @@ _HELP = """Measure what a defence buys your classifier: clean, oblivious and ada
 
 CLASSIFIER is a shipped name (cifar10-small, fashion-mnist-small), a .safetensors file of comdefend,
 torchvision:NAME or timm:NAME with --checkpoint, or your own as package.module:function. It takes
-images in [0, 1] and returns logits; --mean and --std wrap one that wants normalised images.
+images in [0, 1] and returns logits; --mean and --std wrap one that wants normalised images. Of
+torchvision's, timm's and the ready-made ones mean, std and the size of the images are known: a line
+says what is taken.
 
 Data: cifar10, fashion-mnist, ... (in the folder that COMDEFEND_DATA names), parquet:PATH, or
 folder:PATH with one folder per class, in one folder per split or not. Classes are found in the
@@ -56,20 +60,21 @@ def evaluate(
     ] = [],  # noqa: B006
     images: Annotated[int, typer.Option(help="Size of the sample; 0 for all images.")] = 200,
     adaptive_steps: Annotated[int, typer.Option(help="Steps of the adaptive PGD.")] = 20,
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Weights of the classifier.", show_default=False)
-    ] = None,
-    mean: Annotated[str | None, typer.Option(help="0.485,0.456,0.406", show_default=False)] = None,
-    std: Annotated[str | None, typer.Option(help="0.229,0.224,0.225", show_default=False)] = None,
-    classes: Annotated[
-        Path | None,
+    checkpoint: Checkpoint = None,
+    mean: Mean = None,
+    std: Std = None,
+    classes: Classes = None,
+    resize: Annotated[
+        int | None,
         typer.Option(
-            help="Names of the classifier's classes in its order, one a line, or JSON.",
-            show_default=False,
+            help="Resize the shorter side to this.",
+            show_default="what the classifier takes, where that is known; 0 leaves the images",
         ),
     ] = None,
-    resize: Annotated[int, typer.Option(help="Resize the shorter side to this.")] = 0,
-    crop: Annotated[int, typer.Option(help="Then cut out the central square of this side.")] = 0,
+    crop: Annotated[
+        int | None,
+        typer.Option(help="Then cut out the central square of this side.", show_default="the same"),
+    ] = None,
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")
     ] = False,
@@ -77,8 +82,9 @@ def evaluate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """Evaluate a defence; see the help text above."""
-    channels = _numbers("mean", mean), _numbers("std", std)
-    from comdefend.cli.options import open_device, progress_bar
+    from comdefend.cli.options import channel_numbers, open_device, progress_bar
+
+    channels = channel_numbers("mean", mean), channel_numbers("std", std)
     from comdefend.common.extras import require_extra
 
     require_extra("evaluate")
@@ -129,14 +135,3 @@ def show_evaluation(evaluation: "Evaluation", output: Path) -> None:
                 markup=False, highlight=False, soft_wrap=True,
             )  # fmt: skip
     print(f"{output}/report.html")
-
-
-def _numbers(name: str, text: str | None) -> list[float] | None:
-    from comdefend.errors import InputError
-
-    if text is None:
-        return None
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError(f"{name}: must be numbers separated by commas, not '{text}'") from None

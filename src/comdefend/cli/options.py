@@ -1,9 +1,99 @@
 """Options and output that several commands share."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from comdefend.errors import InputError
+
+if TYPE_CHECKING:
+    from comdefend.classifiers import ClassifierSpec
+
+_CLASSIFIER = "The classifier"
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(
+        help="Weights of torchvision:NAME, timm:NAME or your own.",
+        show_default=False,
+        rich_help_panel=_CLASSIFIER,
+    ),
+]
+Mean = Annotated[
+    str | None,
+    typer.Option(
+        help="What it wants images in [0, 1] normalised by, as 0.485,0.456,0.406.",
+        show_default="of torchvision:NAME and timm:NAME what the library says",
+        rich_help_panel=_CLASSIFIER,
+    ),
+]
+Std = Annotated[
+    str | None,
+    typer.Option(
+        help="The same, as 0.229,0.224,0.225.", show_default=False, rich_help_panel=_CLASSIFIER
+    ),
+]
+Classes = Annotated[
+    Path | None,
+    typer.Option(
+        help="Names of its classes in its order, one a line, or JSON.",
+        show_default=False,
+        rich_help_panel=_CLASSIFIER,
+    ),
+]
+
+
+def classifier_spec(
+    name: str | None,
+    checkpoint: Path | None,
+    mean: str | None,
+    std: str | None,
+    classes: Path | None = None,
+) -> "ClassifierSpec | None":
+    """Return the classifier that the options describe; None where there is none.
+
+    Raises:
+        InputError: Mean or std are no numbers, one is without the other, or they describe nothing.
+    """
+    if name is None:
+        if checkpoint or mean or std or classes:
+            raise InputError("--checkpoint, --mean, --std and --classes describe a --classifier")
+        return None
+    numbers = channel_numbers("mean", mean), channel_numbers("std", std)
+    from comdefend.classifiers import ClassifierSpec
+
+    files = (None if path is None else str(path) for path in (checkpoint, classes))
+    return ClassifierSpec(name, next(files), *numbers, next(files))
+
+
+def channel_numbers(name: str, text: str | None) -> tuple[float, ...] | None:
+    """Return the numbers of a text such as ``0.485,0.456,0.406``.
+
+    Raises:
+        InputError: It holds something else; the message begins with ``name``.
+    """
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"{name}: must be numbers separated by commas, not '{text}'") from None
+
+
+def as_arguments(spec: "ClassifierSpec") -> str:
+    """Return a classifier as ``comdefend evaluate`` takes it: its name, and options."""
+    options = {"checkpoint": spec.checkpoint, "mean": spec.mean, "std": spec.std}
+    if isinstance(spec.classes, str):
+        options["classes"] = spec.classes
+    words = [spec.name]
+    for option, value in options.items():
+        if value is not None:
+            text = value if isinstance(value, str) else ",".join(f"{v:g}" for v in value)
+            words += [f"--{option}", text]
+    return shlex.join(words)
 
 
 def open_device(name: str) -> str:

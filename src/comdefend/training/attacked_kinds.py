@@ -1,9 +1,13 @@
 """The kinds of recipe that train against attacks."""
 
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from msgspec.structs import force_setattr
 
 from comdefend.attacks import check_eps, check_stand_ins
-from comdefend.common.schema import check_not_negative, check_positive
+from comdefend.classifiers import ClassifierSpec, as_spec
+from comdefend.common.schema import build, check_not_negative, check_positive
 from comdefend.errors import InputError
 from comdefend.nn.classifier import ClassifierConfig
 from comdefend.nn.config import PurifierConfig
@@ -11,6 +15,12 @@ from comdefend.nn.denoiser import DenoiserConfig
 from comdefend.training.base_recipe import BaseRecipe, RecipeInSteps, check_zoom
 
 Attacked = Literal["classifier", "pipeline", "none"]
+
+if TYPE_CHECKING:
+    Behind = str | ClassifierSpec | ClassifierConfig
+else:
+    # msgspec decodes no union of two structures without tags; `_behind` tells them apart.
+    Behind = Any
 
 
 class DenoiserRecipe(RecipeInSteps, frozen=True, kw_only=True, tag="denoiser"):
@@ -44,8 +54,8 @@ class GuidedRecipe(RecipeInSteps, frozen=True, kw_only=True, tag="guided"):
     """How to train a purifier by what classifiers make of its images, without labels.
 
     Attributes:
-        classifiers: The guides, as `comdefend.classifiers.open_classifier` names them, which take
-            turns. They stay as they are.
+        classifiers: The guides, as `comdefend.classifiers.open_classifier` opens them, which take
+            turns: names, or mappings with the fields of a `ClassifierSpec`. They stay as they are.
         start: Weights of the purifier to start from, a shipped name or a ``.safetensors`` file.
         rates: Numbers of maps to train at besides the whole code, some of those of the start.
         crop: Side of the crops, in pixels: what the classifiers take.
@@ -61,7 +71,7 @@ class GuidedRecipe(RecipeInSteps, frozen=True, kw_only=True, tag="guided"):
         logit_rate: As for `PurifierRecipe`.
     """
 
-    classifiers: tuple[str, ...]
+    classifiers: tuple[str | ClassifierSpec, ...]
     start: str
     rates: tuple[int, ...] = ()
     batch: int = 8
@@ -91,6 +101,8 @@ class GuidedRecipe(RecipeInSteps, frozen=True, kw_only=True, tag="guided"):
             )
         if not self.classifiers:
             raise InputError("classifiers: name at least one")
+        if any(as_spec(classifier).classes for classifier in self.classifiers):
+            raise InputError("classifiers: classes have no use here, where there are no labels")
         if not 0 <= self.clean_share <= 1:
             raise InputError(f"clean_share must be from 0 to 1: {self.clean_share}")
         check_attack(self)
@@ -103,7 +115,8 @@ class DefenseRecipe(BaseRecipe, frozen=True, kw_only=True, tag="defense"):
     Attributes:
         classifier: Weights to start from, as `comdefend.load_classifier` names them, or the
             architecture of a new classifier. Where only the purifier is trained, any classifier
-            that `comdefend.classifiers.open_classifier` opens.
+            that `comdefend.classifiers.open_classifier` opens: its name, or a mapping with the
+            fields of a `ClassifierSpec`.
         purifier: Weights to start from, as `comdefend.load` names them; ``none`` for a classifier
             alone, or for a new purifier.
         network: Architecture of a new purifier; None to start from ``purifier``.
@@ -128,7 +141,7 @@ class DefenseRecipe(BaseRecipe, frozen=True, kw_only=True, tag="defense"):
             default is at most a tenth of the images.
     """
 
-    classifier: str | ClassifierConfig
+    classifier: Behind
     epochs: int
     purifier: str = "none"
     network: PurifierConfig | None = None
@@ -150,6 +163,7 @@ class DefenseRecipe(BaseRecipe, frozen=True, kw_only=True, tag="defense"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        force_setattr(self, "classifier", _behind(self.classifier))
         check_positive(self, "epochs")
         check_not_negative(self, "rebuilding", "code_weight")
         check_attack(self)
@@ -165,10 +179,12 @@ class DefenseRecipe(BaseRecipe, frozen=True, kw_only=True, tag="defense"):
             raise InputError("give purifier or network, not both")
         choices = ["both"] * self.purifies
         # What is new has to be trained.
-        choices += ["purifier"] * (self.purifies and isinstance(self.classifier, str))
+        choices += ["purifier"] * (self.purifies and self.opened is not None)
         choices += ["classifier"] * (self.network is None)
         if self.trained not in choices:
             raise InputError(f"trained must be {' or '.join(choices)}, not '{self.trained}'")
+        if isinstance(self.classifier, ClassifierSpec) and self.trained != "purifier":
+            raise InputError("a classifier that is trained has no checkpoint, mean, std or classes")
         if not 0 <= self.clean_epochs < self.epochs:
             raise InputError(
                 f"clean_epochs must be at least 0 and fewer than epochs ({self.epochs}): "
@@ -183,9 +199,32 @@ class DefenseRecipe(BaseRecipe, frozen=True, kw_only=True, tag="defense"):
         return self.network is not None or self.purifier != "none"
 
     @property
+    def opened(self) -> ClassifierSpec | None:
+        """The classifier to start from; None for a new one."""
+        return None if isinstance(self.classifier, ClassifierConfig) else as_spec(self.classifier)
+
+    @property
+    def kept(self) -> ClassifierSpec | None:
+        """The classifier that stays as it is; None where it is trained."""
+        return self.opened if self.trained == "purifier" else None
+
+    @property
     def weights_file(self) -> str:
         """Name of the weight file that the training ends with; with ``both``, the classifier's."""
         return f"{'purifier' if self.trained == 'purifier' else 'classifier'}.safetensors"
+
+
+def _behind(value: Any) -> Behind:
+    """Return a recipe's classifier, built if it is a mapping still.
+
+    Raises:
+        InputError: A field does not fit, or it is something else.
+    """
+    if isinstance(value, str | ClassifierSpec | ClassifierConfig):
+        return value
+    if isinstance(value, Mapping) and {"name", "checkpoint"} & value.keys():
+        return build(ClassifierSpec, value, "classifier")
+    return build(ClassifierConfig, value, "classifier")
 
 
 def check_attack(recipe: DenoiserRecipe | GuidedRecipe | DefenseRecipe) -> None:

@@ -14,3 +14,8 @@ def table_card(title: str, rows: dict[str, str], record: dict[str, Any]) -> str:
 def counted(count: int, noun: str) -> str:
     """Return a number with its noun, such as ``1 step`` and ``2 steps``."""
     return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def classifier_name(value: str | dict[str, Any]) -> str | None:
+    """Return the name of a recipe's classifier; None for the architecture of a new one."""
+    return value if isinstance(value, str) else value.get("name")

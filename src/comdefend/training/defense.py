@@ -1,23 +1,23 @@
 """Training a purifier, the classifier behind it, or both, against attacks through both."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from comdefend.classifiers import check_classifier, open_classifier
-from comdefend.data.classes import match_classes
+from comdefend.classifiers import check_classifier, match_to_classifier, open_classifier
 from comdefend.data.image_set import ImageSet
 from comdefend.data.sources import load_image_set
 from comdefend.defenses.defended import DefendedClassifier
 from comdefend.errors import InputError
-from comdefend.nn.classifier import SmallClassifier
+from comdefend.nn.classifier import ClassifierConfig, SmallClassifier
 from comdefend.nn.network import Network
 from comdefend.nn.purifier import ComDefend
 from comdefend.training.adversarial import AdversarialTraining
 from comdefend.training.batches import epoch_batch, epoch_loader
-from comdefend.training.card import counted, table_card
+from comdefend.training.card import classifier_name, counted, table_card
 from comdefend.training.initial import new_classifier, new_purifier
 from comdefend.training.kinds import DefenseRecipe
 from comdefend.training.measure import measure_accuracy, measure_fidelity
@@ -38,8 +38,7 @@ def prepare(recipe: DefenseRecipe, output: Path) -> Prepared:
     channels = _channels(recipe, purifier, opened)
     data = load_image_set(recipe.data, "train", channels)
     classes = _class_count(opened, data)
-    if classes is not None:
-        data = match_classes(data, classes, recipe.data)
+    data = _numbered(recipe, data, classes)
     count = held_out_count(len(data), recipe, 2)
     held_out, training = data.hold_out(count, recipe.seed)
     classifier = _fitting(recipe, opened, training)
@@ -49,8 +48,8 @@ def prepare(recipe: DefenseRecipe, output: Path) -> Prepared:
 
     def finish() -> Finished:
         measured, split = measured_images(recipe.data, channels, held_out)
-        if measured is not held_out and classes is not None:
-            measured = match_classes(measured, classes, recipe.data)
+        if measured is not held_out:
+            measured = _numbered(recipe, measured, classes)
         return _finished(module, measured, split)
 
     return Prepared(
@@ -71,18 +70,17 @@ def _purifier(recipe: DefenseRecipe) -> ComDefend | None:
 
 def _classifier(recipe: DefenseRecipe) -> nn.Module | None:
     """Return the classifier to start from, or None for a new one."""
-    if not isinstance(recipe.classifier, str):
-        return None
     # A classifier that is not trained may be any.
-    opened = open_classifier if recipe.trained == "purifier" else load_classifier
-    return opened(recipe.classifier)
+    if recipe.kept is not None:
+        return open_classifier(recipe.kept, warnings.warn)
+    return None if recipe.opened is None else load_classifier(recipe.opened.name)
 
 
 def _channels(
     recipe: DefenseRecipe, purifier: ComDefend | None, classifier: nn.Module | None
 ) -> int:
     known = [] if purifier is None else [purifier.config.channels]
-    if not isinstance(recipe.classifier, str):
+    if isinstance(recipe.classifier, ClassifierConfig):
         known.append(recipe.classifier.channels)
     elif isinstance(classifier, SmallClassifier):
         known.append(classifier.config.channels)
@@ -99,16 +97,24 @@ def _class_count(classifier: nn.Module | None, data: ImageSet) -> int | None:
     return check_classifier(classifier, images, data.labels.new_zeros(len(images)))
 
 
+def _numbered(recipe: DefenseRecipe, data: ImageSet, classes: int | None) -> ImageSet:
+    """Return data with its labels numbered as the classifier does, where that is there already."""
+    if classes is None or recipe.opened is None:
+        return data
+    return match_to_classifier(data, recipe.opened, classes, recipe.data)
+
+
 def _fitting(recipe: DefenseRecipe, classifier: nn.Module | None, training: ImageSet) -> nn.Module:
     """Return the classifier, a new one if there is none yet, checked against the data."""
     if classifier is None:
-        assert not isinstance(recipe.classifier, str)
+        assert isinstance(recipe.classifier, ClassifierConfig)
         return new_classifier(recipe.classifier, training, recipe.seed)
     images, labels = training.images[:2].float() / 255, training.labels[:2]
     classes = check_classifier(classifier, images, labels)
     if training.class_count > classes:
+        assert recipe.opened is not None
         raise InputError(
-            f"classifier: {recipe.classifier} has {classes} classes, {recipe.data} has "
+            f"classifier: {recipe.opened.name} has {classes} classes, {recipe.data} has "
             f"{training.class_count}"
         )
     return classifier
@@ -146,8 +152,8 @@ def _start_records(recipe: DefenseRecipe, classifier: nn.Module) -> dict[str, An
     records = {}
     if recipe.purifier != "none":
         records["purifier"] = load_record(recipe.purifier)
-    if isinstance(recipe.classifier, str) and isinstance(classifier, SmallClassifier):
-        records["classifier"] = load_record(recipe.classifier)
+    if recipe.opened is not None and isinstance(classifier, SmallClassifier):
+        records["classifier"] = load_record(recipe.opened.name)
     return records
 
 
@@ -201,5 +207,5 @@ def _purifier_start(recipe: dict[str, Any]) -> str:
 
 
 def _classifier_start(recipe: dict[str, Any]) -> str:
-    name = recipe["classifier"]
-    return f"`{name}`" if isinstance(name, str) else "a new classifier"
+    name = classifier_name(recipe["classifier"])
+    return "a new classifier" if name is None else f"`{name}`"

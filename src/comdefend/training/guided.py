@@ -1,5 +1,6 @@
 """Training a purifier by what classifiers make of its images; no labels are needed."""
 
+import warnings
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +20,7 @@ from comdefend.nn.batches import apply, batches
 from comdefend.nn.binarize import noisy_threshold
 from comdefend.nn.purifier import ComDefend
 from comdefend.training.batches import step_generator
-from comdefend.training.card import table_card
+from comdefend.training.card import classifier_name, table_card
 from comdefend.training.crops import split_images, step_loader
 from comdefend.training.descent import Descent, Figures
 from comdefend.training.initial import filter_groups
@@ -161,7 +162,7 @@ def prepare(recipe: GuidedRecipe, output: Path) -> Prepared:
     """Load data and networks; see `comdefend.training.run.prepare`."""
     purifier = _started(recipe)
     channels = purifier.config.channels
-    classifiers = [open_classifier(name) for name in recipe.classifiers]
+    classifiers = [open_classifier(spec, warnings.warn) for spec in recipe.classifiers]
     images = load_training_images(recipe.data, channels)
     held_out, training = split_images(images, recipe, channels, recipe.crop, output)
     some = held_out[:2].float() / 255
@@ -256,7 +257,7 @@ def card(record: dict[str, Any]) -> str:
         "data": f"`{recipe['data']}`, without labels",
         "parameters": f"{record['parameters']:,}",
         "started from": f"`{recipe['start']}`",
-        "guided by": ", ".join(f"`{name}`" for name in recipe["classifiers"]),
+        "guided by": ", ".join(f"`{classifier_name(spec)}`" for spec in recipe["classifiers"]),
         "training": f"{recipe['steps']:,} steps of {recipe['batch']} crops of "
         f"{recipe['crop']}x{recipe['crop']}, seed {recipe['seed']}",
         "attacks in training": attacks,

@@ -100,7 +100,7 @@ def warn_of_few_steps(recipe: Recipe, steps: int) -> None:
     """
     started = getattr(recipe, "start", None) is not None or (
         isinstance(recipe, DefenseRecipe) and recipe.network is None
-        and isinstance(recipe.classifier, str)
+        and recipe.opened is not None
     )  # fmt: skip
     if steps >= (least := _STARTED if started else _NEW):
         return

@@ -65,6 +65,7 @@ def load_recipe(name: str, kind: Any = None, **changes: Any) -> Any:
         changes: Fields to replace; those that are None stay. With other ``data`` a shipped recipe's
             ``validation`` is the default of its kind. ``start`` replaces a
             `DefenseRecipe`'s purifier, and skips the epochs in which a new one learns to rebuild.
+            ``classifier`` takes the place of all guides of a `GuidedRecipe`.
 
     Raises:
         InputError: No such recipe, one of another kind, or a bad field.
