@@ -2,7 +2,9 @@ import os
 import subprocess
 import sys
 
+import pytest
 from PIL import Image
+from safetensors.torch import save_file
 
 from comdefend.data.shipped import fashion_images
 
@@ -53,6 +55,77 @@ def test_evaluate_measures_and_resumes(cli, tmp_path):
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "cells").iterdir()}
     assert cli(*arguments).code == 0
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "cells").iterdir()}
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A small network of timm with two classes, as options name it."""
+    import timm
+
+    network = timm.create_model("test_resnet", num_classes=2)
+    save_file(network.state_dict(), tmp_path / "net.safetensors")
+    return ["timm:test_resnet", "--checkpoint", tmp_path / "net.safetensors"]
+
+
+@pytest.fixture
+def pets(tmp_path):
+    """Images of two sizes in folders of two classes, and the names in the classifier's order."""
+    for name in ("dog", "cat"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for size in ((48, 40), (52, 60)):
+            image = Image.effect_noise(size, 50).convert("RGB")
+            image.save(tmp_path / "pets" / name / f"{size[0]}.png")
+    (tmp_path / "classes.txt").write_text("dog\ncat\n")
+    return ["--data", f"folder:{tmp_path / 'pets'}"]
+
+
+ATTACK = ["--defense", "bits:3", "--attack", "fgsm", "--eps", "8", "--adaptive-steps", "1"]
+
+
+def test_evaluate_takes_what_the_library_knows_and_says_so(cli, tmp_path, checkpoint, pets):
+    command = ["evaluate", *checkpoint, *pets, *ATTACK, "--output", tmp_path / "out"]
+    out = cli(*command)
+    assert out.code == 0, out.stderr
+    # timm's configuration: 160 pixels, 95 % of the shorter side.
+    assert "the images are resized to 168 and cropped to 160x160" in out.stderr
+    assert "normalised by mean 0.5,0.5,0.5 and std 0.5,0.5,0.5, as timm's" in out.stderr
+
+
+def test_the_users_own_options_win(cli, tmp_path, checkpoint, pets):
+    own = ["--mean", "0,0,0", "--std", "1,1,1", "--crop", "32"]
+    out = cli("evaluate", *checkpoint, *pets, *ATTACK, *own, "--output", tmp_path / "out")
+    assert out.code == 0, out.stderr
+    assert "resized" not in out.stderr
+    assert "normalised" not in out.stderr
+    left = cli("evaluate", *checkpoint, *pets, *ATTACK, "--resize", "0", "--output", tmp_path / "o")
+    assert left.code == 2
+    assert "images must have one size here" in left.stderr
+
+
+def test_export_compares_on_images_that_the_classifier_takes(cli, tmp_path, checkpoint):
+    command = ["export", tmp_path / "defended.onnx", "-w", "rgb-3bpp-robust", "--classifier"]
+    out = cli(*command, *checkpoint)
+    assert out.code == 0, out.stderr
+    assert "images -> logits" in out.stdout
+    assert "normalised by mean 0.5,0.5,0.5" in out.stderr
+
+
+def test_train_opens_a_classifier_with_its_checkpoint(cli, tmp_path, checkpoint, pets):
+    command = [
+        "train", "rgb-3bpp-adversarial", *pets, "--classifier", *checkpoint, "--classes",
+        tmp_path / "classes.txt", "--epochs", "1", "--batch", "2", "--validation", "2",
+        "--start", "rgb-3bpp-robust", "--output", tmp_path / "run",
+    ]  # fmt: skip
+    for name in ("dog", "cat"):
+        (tmp_path / "pets" / name / "48.png").unlink()
+        for copy in range(3):
+            Image.effect_noise((52, 60), 50).save(tmp_path / "pets" / name / f"{copy}.png")
+    out = cli(*command)
+    assert out.code == 0, out.stderr
+    assert "normalised by mean 0.5,0.5,0.5" in out.stderr
+    following = out.stdout.strip().splitlines()[-1]
+    assert following.startswith("comdefend evaluate timm:test_resnet --checkpoint ")
+    assert f"--classes {tmp_path / 'classes.txt'} --data DATA --defense " in following
 
 
 def test_reproduce_lists_the_experiments(cli):

@@ -120,6 +120,28 @@ def test_images_in_memory_are_resized_as_files_are(photos):
     assert fit_set(two, wanted).images.shape == (1, 2, 2, 2)
 
 
+@pytest.mark.parametrize(("size", "taken"), [((12, 8), True), ((5, 5), False)])
+def test_the_usual_size_is_for_images_that_differ_from_it(photos, size, taken):
+    photos("ant/a.png", *size)
+    photos("bee/b.png", *size)
+    wanted = Wanted(usual=(6, 5))
+    asked = Wanted(resize=6, crop=5) if taken else Wanted()
+    files = load_image_set(photos.spec, "test", wanted=wanted)
+    memory = fit_set(load_image_set(photos.spec, "test"), wanted)
+    assert files.images.shape == (2, 3, 5, 5)
+    expected = load_image_set(photos.spec, "test", wanted=asked).fingerprint()
+    assert files.fingerprint() == memory.fingerprint() == expected
+    for data in (files, memory):
+        assert any("are resized to 6 and cropped to 5x5" in note for note in data.notes) == taken
+
+
+def test_the_usual_size_makes_images_of_two_sizes_equal(photos):
+    photos("ant/a.png", 12, 8)
+    photos("bee/b.png", 5, 5)
+    data = load_image_set(photos.spec, "test", wanted=Wanted(usual=(6, 5)))
+    assert data.images.shape == (2, 3, 5, 5)
+
+
 def test_a_crop_that_does_not_fit_names_the_file(photos):
     photos("ant/a.png", 12, 8)
     photos("bee/b.png", 12, 6)

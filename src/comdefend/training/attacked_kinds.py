@@ -1,7 +1,7 @@
 """The kinds of recipe that train against attacks."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from msgspec.structs import force_setattr
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Behind = str | ClassifierSpec | ClassifierConfig
 else:
     # msgspec decodes no union of two structures without tags; `_behind` tells them apart.
-    Behind = Any
+    Behind = Annotated[Any, str | ClassifierSpec | ClassifierConfig]
 
 
 class DenoiserRecipe(RecipeInSteps, frozen=True, kw_only=True, tag="denoiser"):

@@ -4,10 +4,11 @@ import re
 import types
 import typing
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
+from comdefend.classifiers import ClassifierSpec
 from comdefend.training import kinds
 from tools.docs.markdown import table
 
@@ -28,6 +29,8 @@ def title(struct: type[msgspec.Struct]) -> str:
     """Return what the heading of a structure calls it."""
     if struct in RECIPES:
         return f"kind: {struct.__struct_config__.tag}"
+    if struct is ClassifierSpec:
+        return "Classifier with a checkpoint"
     return f"Network of a {struct.__name__.removesuffix('Config').lower()}"
 
 
@@ -75,9 +78,15 @@ def _followed(text: str, name: str) -> str:
 
 def _networks(struct: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]:
     for field in msgspec.structs.fields(struct):
-        for part in (field.type, *typing.get_args(field.type)):
-            if isinstance(part, type) and issubclass(part, msgspec.Struct):
-                yield part
+        yield from _structs(field.type)
+
+
+def _structs(kind: Any) -> Iterator[type[msgspec.Struct]]:
+    """Yield the structures of which a type is made."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        yield kind
+    for part in typing.get_args(kind):
+        yield from _structs(part)
 
 
 def _takes(kind: Any) -> str:
@@ -86,10 +95,13 @@ def _takes(kind: Any) -> str:
     origin = typing.get_origin(kind)
     if origin is typing.Literal:
         return " or ".join(f"`{value}`" for value in arguments)
+    if origin is Annotated:
+        return _takes(arguments[1])
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_takes(part) for part in arguments)
     if origin is tuple:
-        many = f"{_WORDS[arguments[0]]}s"
+        parts = typing.get_args(arguments[0]) or (arguments[0],)
+        many = " or ".join(f"{_WORDS[p]}s" if p in _WORDS else _takes(p) for p in parts)
         return f"list of {'' if arguments[-1] is ... else f'{len(arguments)} '}{many}"
     if kind is types.NoneType:
         return "`null`"
