@@ -96,7 +96,7 @@ def test_the_users_own_options_win(cli, tmp_path, checkpoint, pets):
     out = cli("evaluate", *checkpoint, *pets, *ATTACK, *own, "--output", tmp_path / "out")
     assert out.code == 0, out.stderr
     assert "resized" not in out.stderr
-    assert "normalised" not in out.stderr
+    assert "images are normalised by" not in out.stderr
     left = cli("evaluate", *checkpoint, *pets, *ATTACK, "--resize", "0", "--output", tmp_path / "o")
     assert left.code == 2
     assert "images must have one size here" in left.stderr

@@ -139,7 +139,7 @@ def export(
     try:
         with torch.no_grad():
             expected = [network.eval()(example) for example in examples]
-            program = trace(network, examples[0], dims)
+        program = trace(network, examples[0], dims)
         saved = SAVE[output.suffix](program, takes, gives, json.dumps(metadata))
     except (RuntimeError, ValueError, TypeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -234,7 +234,8 @@ def _examples(
         down, across = (math.ceil(size / side) for side in real.shape[-2:])
         grids = _grids(real, 3, down, across)[..., :size, :size]
         pairs = grids[:2], grids[2:]
-    values = [purifier.encode(p) if takes == "code" else p for p in pairs]
+    # Copies, since a graph would make demands on the larger tensor behind a view.
+    values = [purifier.encode(p) if takes == "code" else p.clone() for p in pairs]
     if input == "float":
         return values
     return [(v * _BYTES[takes]).round().to(torch.uint8) for v in values]
