@@ -19,7 +19,7 @@ from comdefend.training.shipped import recipe_texts
 _RECORDS = Path(__file__).parents[3] / "docs/records"
 """In a clone; an installed package has no records."""
 
-_NEEDS = {"efficientnet-lite0": "demo"}
+_NEEDS = {"efficientnet-lite0": "demo", "efficientnet-lite1": "demo"}
 """Classifiers that need another extra than all evaluations do."""
 
 
