@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from comdefend.common.schema import build, decode_json
 from comdefend.errors import InputError, InputTypeError
-from comdefend.nn.binarize import noisy_sigmoid, threshold
+from comdefend.nn.binarize import noisy_sigmoid, noisy_threshold, threshold
 from comdefend.nn.config import GRAY_4BPP, RGB_12BPP, PurifierConfig
 from comdefend.nn.purifier import ComDefend
 
@@ -107,6 +107,41 @@ def test_layers_at_a_lower_resolution_than_the_code():
     assert reduced.config.receptive_radius == 2 * whole.config.receptive_radius
 
 
+def test_layers_of_the_same_width_add_to_their_input():
+    config = PurifierConfig(
+        encoder_widths=(6, 6), decoder_widths=(6, 6), code_maps=8, downscale=4, rates=(4,),
+        activation="gelu", residual=True, outer_kernel=1,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    purifier = ComDefend(config).eval()
+    first, inner, last = (m for m in purifier.encoder.modules() if isinstance(m, torch.nn.Conv2d))
+    assert [m.kernel_size for m in (first, inner, last)] == [(1, 1), (3, 3), (1, 1)]
+    images = torch.rand(2, 3, 16, 12)
+    gelu = torch.nn.functional.gelu
+    features = gelu(first(torch.nn.functional.pixel_unshuffle(images, 4) - 0.5))
+    logits = last(features + gelu(inner(features)))
+    torch.testing.assert_close(purifier.logits(images), logits)
+    # Fewer maps are the first of the code, and the decoder sees the others as zeros.
+    code = (logits > 0).float()
+    code[:, 4:] = 0
+    torch.testing.assert_close(purifier.at(0.25)(images), purifier.decode(code))
+
+
+def test_outer_filters_of_one_pixel_reach_less_far():
+    config = PurifierConfig(
+        encoder_widths=(6,), decoder_widths=(6,), code_maps=4, downscale=2, outer_kernel=1
+    )
+    wide = PurifierConfig(encoder_widths=(6,), decoder_widths=(6,), code_maps=4, downscale=2)
+    assert (config.receptive_radius, wide.receptive_radius) == (2, 10)
+    torch.manual_seed(0)
+    purifier = ComDefend(config).eval()
+    images = torch.rand(1, 3, 12, 12)
+    changed = images.clone()
+    changed[..., 4, 4] = 1 - changed[..., 4, 4]
+    moved = (purifier(changed) != purifier(images)).any(1)[0].nonzero()
+    assert ((moved >= 4) & (moved < 6)).all()
+
+
 def test_threshold_has_the_gradient_of_the_identity():
     z = torch.tensor([-300.0, -0.1, 0.0, 0.1, 300.0], requires_grad=True)
     weights = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
@@ -125,6 +160,14 @@ def test_training_code_is_the_noisy_sigmoid_and_evaluation_has_no_noise():
     torch.testing.assert_close(noisy_sigmoid(z, torch.zeros_like(z)), torch.sigmoid(z))
     assert purifier.train().binarize(z).ne(purifier.binarize(z)).any()
     assert purifier.eval().binarize(z).equal((z > 0).float())
+
+
+def test_a_noisy_threshold_is_hard_with_the_gradient_of_the_noisy_sigmoid():
+    z, noise = torch.randn(50, requires_grad=True), torch.randn(50)
+    code, soft = noisy_threshold(z, noise), noisy_sigmoid(z, noise)
+    assert code.equal((z > noise).float())
+    slope, expected = (torch.autograd.grad(values.sum(), z)[0] for values in (code, soft))
+    torch.testing.assert_close(slope, expected)
 
 
 def test_gradients_reach_the_image_through_the_hard_code(gray):
@@ -238,6 +281,8 @@ def test_codes_that_cut_a_block_are_refused():
         {"rates": (4, 2)},
         {1: 2, "channels": 3},
         {"encoder_widths": ()},
+        {"activation": "relu"},
+        {"outer_kernel": 5},
         {"encoder_widths": (10**8,)},
         {"decoder_widths": (1.5,)},
         {"surprise": 1},

@@ -149,7 +149,7 @@ def _next_command(recipe: "Recipe", weights: Path) -> str:
     from comdefend.cli.options import as_arguments
     from comdefend.training.recipe import DefenseRecipe
 
-    if recipe.kind == "purifier":
+    if recipe.kind in ("purifier", "guided"):
         return f"comdefend purify IN OUT --weights {weights}"
     if recipe.kind == "classifier":
         return f"comdefend evaluate {weights} --data DATA"

@@ -86,8 +86,6 @@ class PurifierConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise InputError(f"phi must be a number from 0 to {MAX_PHI:g}, not {self.phi!r}")
         if self.activation not in (known := get_args(Activation)):
             raise InputError(f"activation must be {' or '.join(known)}, not {self.activation!r}")
-        if not isinstance(self.residual, bool):
-            raise InputError(f"residual must be true or false, not {self.residual!r}")
         if self.outer_kernel not in (1, 3):
             raise InputError(f"outer_kernel must be 1 or 3, not {self.outer_kernel!r}")
         if not isinstance(self.rates, tuple):

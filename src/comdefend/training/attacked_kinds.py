@@ -108,6 +108,11 @@ class GuidedRecipe(RecipeInSteps, frozen=True, kw_only=True, tag="guided"):
         check_attack(self)
         _check_stand_ins(self)
 
+    @property
+    def weights_file(self) -> str:
+        """Name of the weight file that the training ends with."""
+        return "purifier.safetensors"
+
 
 class DefenseRecipe(BaseRecipe, frozen=True, kw_only=True, tag="defense"):
     """How to train a purifier, the classifier behind it, or both, against attacks.
