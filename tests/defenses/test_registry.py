@@ -44,6 +44,7 @@ def own(tmp_path, monkeypatch):
         ("none", "Identity()"),
         ("jpeg:75", "JPEG(quality=75, offset=0)"),
         ("jpeg:75+5", "JPEG(quality=75, offset=5)"),
+        ("webp:50", "WebP(quality=50)"),
         ("bits:3", "BitDepth(bits=3)"),
         ("median:3", "MedianSmoothing(size=3)"),
         ("tv:0.1", "TotalVariation(weight=0.1)"),

@@ -14,12 +14,13 @@ from comdefend.defenses import (
     MedianSmoothing,
     ResizePad,
     TotalVariation,
+    WebP,
     is_random,
     load_defense,
 )
 from comdefend.errors import InputError, InputTypeError
 
-FIXED = ["jpeg:50", "jpeg:50+5", "bits:3", "median:3", "tv:0.1"]
+FIXED = ["jpeg:50", "jpeg:50+5", "webp:50", "bits:3", "median:3", "tv:0.1"]
 RANDOM = ["noise:0.1", "resize-pad"]
 
 
@@ -71,8 +72,9 @@ def test_the_gradient_goes_straight_through(spec, photo):
     torch.testing.assert_close(images.grad, weights)
 
 
-def test_jpeg_loses_more_at_lower_quality(photo):
-    error = [(JPEG(q)(photo) - photo).square().mean().item() for q in (95, 50, 10)]
+@pytest.mark.parametrize("codec", [JPEG, WebP])
+def test_a_codec_loses_more_at_lower_quality(codec, photo):
+    error = [(codec(q)(photo) - photo).square().mean().item() for q in (95, 50, 10)]
     assert 0 < error[0] < error[1] < error[2]
     assert error[2] < 0.02
 
@@ -192,6 +194,7 @@ def test_is_random_looks_inside(gray):
     [
         (lambda: JPEG(0), "quality must be an integer from 1 to 95, not 0"),
         (lambda: JPEG(96), "quality must be"),
+        (lambda: WebP(101), "quality must be an integer from 0 to 100, not 101"),
         (lambda: JPEG(75, offset=16), "offset must be an integer from 0 to 15, not 16"),
         (lambda: JPEG(75, offset=-1), "offset must be"),
         (lambda: BitDepth(0), "bits must be an integer from 1 to 8, not 0"),

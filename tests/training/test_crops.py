@@ -103,7 +103,8 @@ def test_decoded_pixels_leave_no_file(files, tmp_path):
     assert list(folder.iterdir()) == []
 
 
-def test_a_damaged_file_is_named(files):
-    files[1].write_bytes(files[1].read_bytes()[:40])
-    with pytest.raises(ImageError, match=r"small\.png"):
-        FileCrops(files, 16, 3)
+def test_all_damaged_files_are_named_before_the_training(files, tmp_path):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(files[0].read_bytes()[:-80])
+    with pytest.raises(ImageError, match=r"2 of 4 images .*a\.png: .*; .*b\.png: .* Move them"):
+        FileCrops([*files, tmp_path / "a.png", tmp_path / "b.png"], 16, 3)

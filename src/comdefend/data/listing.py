@@ -22,6 +22,9 @@ Encoded = Path | bytes | None
 
 _PLAIN = ("RGB", "RGBA", "L", "LA", "P", "1")
 _GREY = ("L", "LA", "1")
+WAY_OUT = "Move them away, or rename them to begin with a dot"
+"""What to do about files that cannot be read."""
+
 # So many bad files are named, and so many images are decoded at once.
 _NAMED, _BATCH = 10, 64
 # EXIF's tag of the orientation, and its values that turn an image by a quarter.
@@ -195,15 +198,12 @@ class Listing:
         """Return a note on what is left out, or refuse to go on without it."""
         if not bad:
             return []
-        more = f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
-        said = (
-            f"{len(bad)} of {among} images cannot be used: {'; '.join(sorted(bad)[:_NAMED])}{more}"
-        )
+        said = unusable(bad, among)
         if wanted.skip_unreadable:
             return [f"{self.where}: left out, {said}"]
         raise ImageError(
-            f"{self.where}: {said}. Move them away, or rename them to begin with a dot; an "
-            "evaluation leaves them out with --skip-unreadable (skip_unreadable=True)"
+            f"{self.where}: {said}. {WAY_OUT}; an evaluation leaves them out with "
+            "--skip-unreadable (skip_unreadable=True)"
         )
 
     def _check_sizes(self, sizes: Iterable[tuple[str, int, int]], wanted: Wanted) -> None:
@@ -249,6 +249,13 @@ def fit_set(data: ImageSet, wanted: Wanted) -> ImageSet:
         cut = data.images[..., top : top + side, left : left + side].contiguous()
         return replace(data, images=cut)
     return data
+
+
+def unusable(bad: Sequence[str], among: int) -> str:
+    """Return what is wrong with the images that cannot be used, of so many."""
+    more = f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+    named = "; ".join(sorted(bad)[:_NAMED])
+    return f"{len(bad)} of {among} images cannot be used: {named}{more}"
 
 
 @dataclass(frozen=True)

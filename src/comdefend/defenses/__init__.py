@@ -5,6 +5,7 @@ A defence is one class in a module of this package, and one row in `registry`.
 
 from comdefend.defenses.bit_depth import BitDepth
 from comdefend.defenses.checking import check_defense, check_own_defense
+from comdefend.defenses.codec import JPEG, WebP
 from comdefend.defenses.defended import DefendedClassifier
 from comdefend.defenses.detection import (
     Detector,
@@ -13,7 +14,6 @@ from comdefend.defenses.detection import (
     movement,
     roc_curve,
 )
-from comdefend.defenses.jpeg import JPEG
 from comdefend.defenses.median import MedianSmoothing
 from comdefend.defenses.noise import GaussianNoise
 from comdefend.defenses.pixeldefend import PixelDefend
@@ -34,6 +34,7 @@ __all__ = [
     "PixelDefend",
     "ResizePad",
     "TotalVariation",
+    "WebP",
     "auroc",
     "check_defense",
     "check_own_defense",

@@ -8,7 +8,7 @@ from torch import nn
 from comdefend import zoo
 from comdefend.common.user_code import is_user_spec, load_module
 from comdefend.defenses.bit_depth import BitDepth
-from comdefend.defenses.jpeg import JPEG
+from comdefend.defenses.codec import JPEG, WebP
 from comdefend.defenses.median import MedianSmoothing
 from comdefend.defenses.noise import GaussianNoise
 from comdefend.defenses.pixeldefend import PixelDefend
@@ -53,6 +53,11 @@ FORMS = (
             "jpeg:QUALITY+OFFSET": "the same, with the grid of blocks shifted by 1 to 15 pixels",
         },
         _jpeg,
+    ),
+    Form(
+        "webp",
+        {"webp:QUALITY": "lossy WebP coding, quality 0 to 100"},
+        lambda argument: WebP(int(argument)),
     ),
     Form(
         "bits",

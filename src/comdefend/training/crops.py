@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from comdefend.data.image_files import read_named
+from comdefend.data.listing import WAY_OUT, unusable
+from comdefend.errors import ImageError
 from comdefend.training.batches import process_share, step_generator
 from comdefend.training.kinds import GuidedRecipe, PurifierRecipe, PurifyingRecipe
 from comdefend.training.prepared import held_out_count
@@ -121,8 +123,7 @@ class FileCrops(Dataset[Tensor]):
     """Crops of image files, at random scales.
 
     Every file is decoded once, into a file that is mapped into memory: the system keeps in memory
-    what fits. It has no name and goes with the process. A file that cannot be read raises: training
-    on other images than the record says would be worse than stopping.
+    what fits. It has no name and goes with the process.
 
     Args:
         paths: The image files.
@@ -132,6 +133,10 @@ class FileCrops(Dataset[Tensor]):
             logarithmic scale.
         flip: Mirror the crops that say so.
         folder: Where the decoded pixels go, 3 MB for a colour image of a megapixel or more.
+
+    Raises:
+        ImageError: Files cannot be read; the message names them. Training on other images than the
+            record says would be worse than stopping.
     """
 
     def __init__(
@@ -148,11 +153,18 @@ class FileCrops(Dataset[Tensor]):
         self.shapes: list[tuple[int, int, int]] = []
         self.starts: list[int] = []
         with tempfile.TemporaryFile(dir=folder) as file:
+            bad: list[str] = []
             for path in paths:
-                pixels = _decoded(path, size, channels)
+                try:
+                    pixels = _decoded(path, size, channels)
+                except ImageError as error:
+                    bad.append(str(error))
+                    continue
                 self.starts.append(file.tell())
                 self.shapes.append(pixels.shape)
                 file.write(pixels.tobytes())
+            if bad:
+                raise ImageError(f"{unusable(bad, len(paths))}. {WAY_OUT}")
             file.flush()
             self.pixels = np.memmap(file, np.uint8, mode="r")
 

@@ -1,6 +1,7 @@
-"""JPEG coding and decoding."""
+"""Image codecs as defences: coding and decoding, in the formats that people have anyway."""
 
 import io
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,20 +47,52 @@ class JPEG(StraightThrough):
         if offset:
             check_side("offset", offset + 1, images)
             images = F.pad(images, (offset, 0, offset, 0), mode="reflect")
-        pixels = (images.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
-        coded = torch.stack([self._recoded(image) for image in pixels])
-        return coded.to(images)[..., offset:, offset:] / 255
-
-    def _recoded(self, pixels: Tensor) -> Tensor:
-        """(C, H, W) uint8 -> the same."""
-        channels_last = pixels.permute(1, 2, 0).numpy()
-        image = Image.fromarray(channels_last[..., 0] if len(pixels) == 1 else channels_last)
-        file = io.BytesIO()
-        image.save(file, format="JPEG", quality=self.quality)
-        with Image.open(file) as decoded:
-            array = np.array(decoded).reshape(channels_last.shape)
-        return torch.from_numpy(array).permute(2, 0, 1)
+        coded = _recoded(images, format="JPEG", quality=self.quality)
+        return coded[..., offset:, offset:]
 
     def extra_repr(self) -> str:
         """Return the parameters."""
         return f"quality={self.quality}, offset={self.offset}"
+
+
+class WebP(StraightThrough):
+    """Lossy WebP coding and decoding by Pillow.
+
+    Args:
+        quality: From 0 to 100.
+
+    Raises:
+        InputError: It is out of its range.
+    """
+
+    def __init__(self, quality: int) -> None:
+        super().__init__()
+        if not isinstance(quality, int) or isinstance(quality, bool) or not 0 <= quality <= 100:
+            raise InputError(f"quality must be an integer from 0 to 100, not {quality!r}")
+        self.quality = quality
+
+    def transform(self, images: Tensor) -> Tensor:
+        """Code and decode."""
+        return _recoded(images, format="WEBP", quality=self.quality)
+
+    def extra_repr(self) -> str:
+        """Return the parameters."""
+        return f"quality={self.quality}"
+
+
+def _recoded(images: Tensor, **options: Any) -> Tensor:
+    """Return images as they come out of files: (N, C, H, W) in [0, 1] -> the same."""
+    pixels = (images.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+    return torch.stack([_through_file(image, options) for image in pixels]).to(images) / 255
+
+
+def _through_file(pixels: Tensor, options: dict[str, Any]) -> Tensor:
+    """(C, H, W) uint8 -> the same."""
+    channels_last = pixels.permute(1, 2, 0).numpy()
+    image = Image.fromarray(channels_last[..., 0] if len(pixels) == 1 else channels_last)
+    file = io.BytesIO()
+    image.save(file, **options)
+    with Image.open(file) as decoded:
+        # WebP has no grey images.
+        array = np.array(decoded.convert(image.mode)).reshape(channels_last.shape)
+    return torch.from_numpy(array).permute(2, 0, 1)
