@@ -18,6 +18,7 @@ from comdefend.training.batches import step_generator
 from comdefend.training.fit import fit
 from comdefend.training.guided import GuidedTraining, divergences
 from comdefend.training.initial import new_purifier
+from comdefend.training.measure import measure_fidelity
 from comdefend.training.objective import training_attack
 from comdefend.training.recipe import GuidedRecipe, build_recipe, load_recipe, recipe_to_dict
 from comdefend.training.run import model_card, prepare, train
@@ -119,13 +120,19 @@ def test_a_run_resumes_and_its_figures_are_those_of_its_weights(recipe, guide, t
     record, purifier = comdefend.load_record(path), comdefend.load(path)
     assert purifier.config.bpps == (2, 4)
     assert build_recipe(record["recipe"], "record") == recipe
-    assert list(record["at"]) == ["2", "4"]
+    assert list(record["same"]) == ["2", "4"]
+    pixels = (
+        (prepare(recipe, tmp_path / "again").validation.dataset.tensors[0] * 255).round().byte()
+    )
+    assert record["fidelity_at"]["2"]["psnr"] == pytest.approx(
+        measure_fidelity(purifier.at(2), pixels).psnr
+    )
     assert path.with_suffix(".md").read_text() == model_card(record)
     validation = prepare(recipe, tmp_path / "again").validation.dataset
     clean, _, wanted = validation.tensors
     pair = DefendedClassifier(purifier, comdefend.load_classifier(guide))
     same = (apply(pair, clean).argmax(1) == wanted.argmax(1)).float().mean().item()
-    assert record["at"]["4"]["same_clean"] == pytest.approx(same)
+    assert record["same"]["4"]["clean"] == pytest.approx(same)
     assert record["images"] == 16
 
 

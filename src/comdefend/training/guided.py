@@ -216,22 +216,24 @@ def _validation(module: GuidedTraining, held_out: Tensor) -> TensorDataset:
 def _measured(module: GuidedTraining, validation: TensorDataset) -> dict[str, Any]:
     purifier = module.network.eval()
     clean, attacked, wanted = validation.tensors
-    at = {}
+    same, fidelity = {}, {}
     for bpp in purifier.config.bpps:
         rate = purifier.at(bpp)
         defended = DefendedClassifier(rate, module.guides[0])
-        same = (_same(apply(defended, x, _BATCH), wanted).item() for x in (clean, attacked))
-        fidelity = measure_fidelity(rate, (clean * 255).round().byte())
-        at[f"{bpp:g}"] = dict(zip(("same_clean", "same_attacked"), same, strict=True)) | {
-            "fidelity": fidelity.to_dict()
+        same[f"{bpp:g}"] = {
+            name: _same(apply(defended, images, _BATCH), wanted).item()
+            for name, images in (("clean", clean), ("attacked", attacked))
         }
+        fidelity[f"{bpp:g}"] = measure_fidelity(rate, (clean * 255).round().byte()).to_dict()
     return {
         "start": load_record(module.recipe.start),
         "bpp": purifier.config.bpp,
         "parameters": count_parameters(purifier),
         "measured_on": "held out of training",
         "images": len(clean),
-        "at": at,
+        "same": same,
+        "fidelity": fidelity.pop(f"{purifier.config.bpp:g}"),
+        "fidelity_at": fidelity,
     }
 
 
@@ -263,10 +265,11 @@ def card(record: dict[str, Any]) -> str:
         "attacks in training": attacks,
         "measured on": f"{record['images']:,} images ({record['measured_on']})",
     }
-    for bpp, figures in record["at"].items():
+    fidelity = record["fidelity_at"] | {f"{record['bpp']:g}": record["fidelity"]}
+    for bpp, same in record["same"].items():
         rows[f"at {bpp} bits per pixel"] = (
-            f"{figures['same_clean']:.0%} of the first guide's answers stay, "
-            f"{figures['same_attacked']:.0%} on images attacked on the guide alone within "
-            f"{recipe['attack_eps']:g}/255; PSNR {figures['fidelity']['psnr']:.2f} dB"
+            f"{same['clean']:.0%} of the first guide's answers stay, {same['attacked']:.0%} on "
+            f"images attacked on the guide alone within {recipe['attack_eps']:g}/255; PSNR "
+            f"{fidelity[bpp]['psnr']:.2f} dB"
         )
     return table_card("Purifier guided by a classifier", rows, record)

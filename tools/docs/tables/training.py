@@ -37,13 +37,16 @@ def _records(names: list[str]) -> dict[str, _Trained]:
     return {name: schema.build(_Trained, zoo.load_record(name), name) for name in names}
 
 
+_HOW = {"defense": ", against attacks", "guided": ", guided by a classifier"}
+
+
 def purifiers() -> str:
-    """What the shipped purifiers measured on the test images of their data set."""
+    """What the shipped purifiers measured, on images that their training did not see."""
     rows = []
     for name, record in _records(zoo.weights()).items():
         if record.fidelity is None or record.bpp is None:
             continue
-        against = ", against attacks" if record.recipe.kind == "defense" else ""
+        against = _HOW.get(record.recipe.kind, "")
         rows.append([
             f"`{name}`", f"{record.recipe.data}{against}", f"{record.bpp:g}",
             f"{record.fidelity.psnr:.2f}", f"{record.fidelity.pooled_psnr:.2f}",
