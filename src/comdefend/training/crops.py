@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from comdefend.common.atomic import make_folder
 from comdefend.data.image_files import read_named
 from comdefend.data.listing import WAY_OUT, unusable
 from comdefend.errors import ImageError
@@ -225,7 +226,7 @@ def split_images(
     if isinstance(images, Tensor):
         return images[held_out], images[kept]
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     whole = FileCrops([images[i] for i in held_out], 1, channels, folder=folder)
     whole.size = min(centre, *(min(shape[:2]) for shape in whole.shapes))
     crops = [whole[Crop(0, i, 0.5, 0.5)] for i in range(len(whole))]
