@@ -10,6 +10,9 @@ from torchvision.utils import make_grid, save_image
 
 from comdefend.nn.purifier import ComDefend
 
+# Side in pixels to which small images are enlarged, or nearly.
+_LEGIBLE = 192
+
 
 class ReconstructionPanel(Callback):
     """Writes ``panels/epoch-NNNN.png``: clean images above, purified ones below them.
@@ -32,5 +35,7 @@ class ReconstructionPanel(Callback):
         assert isinstance(purifier, ComDefend)
         grid = make_grid(torch.cat([clean, purifier(clean)]), nrow=len(clean), padding=2)
         self.folder.mkdir(parents=True, exist_ok=True)
-        grid = grid.repeat_interleave(3, 1).repeat_interleave(3, 2)
+        # Thumbnails are enlarged, photographs are not.
+        factor = max(1, _LEGIBLE // clean.shape[-1])
+        grid = grid.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
         save_image(grid, self.folder / f"epoch-{trainer.current_epoch + 1:04d}.png")
