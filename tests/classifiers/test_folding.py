@@ -33,8 +33,10 @@ def assert_same(one, other, images):
         pixels = images.clone().requires_grad_()
         logits = model(pixels)
         answers.append((logits, *torch.autograd.grad(logits.logsumexp(1).sum(), pixels)))
-    for value, wanted in zip(*answers, strict=True):
-        torch.testing.assert_close(value, wanted, rtol=1e-3, atol=1e-4 * wanted.abs().max().item())
+    (logits, slope), (wanted, wanted_slope) = answers
+    torch.testing.assert_close(logits, wanted, rtol=1e-3, atol=1e-3)
+    # Where a value lies at the kink of a ReLU, rounding decides on which side.
+    assert (slope - wanted_slope).norm() <= 0.05 * wanted_slope.norm()
 
 
 def test_a_folded_classifier_answers_the_same(classifier):
