@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from torchvision.models import resnet50
 
 import comdefend
 from comdefend.attacks import run_attack
+from comdefend.bench.flops import network_flop, purifier_flop
 from comdefend.data.sources import load_image_set
 from comdefend.engines import open_engine
 from comdefend.training.measure import measure_accuracy, measure_fidelity
@@ -59,6 +61,14 @@ def test_pairs_trained_against_attacks_withstand_them(fashion, purifier, classif
     assert robust == pytest.approx(record["held_out_robust_accuracy"], abs=0.1)
     bare = run_attack(fashion.classifier, images, labels, "pgd", 8, 10)
     assert accuracy(fashion.classifier, bare, labels) < robust - 0.25
+
+
+@pytest.mark.parametrize("name", ["photo", "photo-clean"])
+def test_purifiers_for_photographs_take_a_tenth_of_resnet50s_multiply_adds(name):
+    shape = (1, 3, 224, 224)
+    purifier = purifier_flop(comdefend.load(name).config, 1, 224, 224)
+    # He et al. 2016 count 3.8 billion multiply-adds, torchvision's variant takes 4.1.
+    assert purifier / network_flop(resnet50(), shape) == pytest.approx(0.1, abs=0.01)
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ def folded(classifier: nn.Module, images: Tensor) -> nn.Module:
     """Return a classifier that answers the same in less time, forwards and above all backwards.
 
     Batch normalisations that follow a convolution become a part of it, and filters are laid out
-    for channels-last images. Gradients of EfficientNet-Lite0 then take less than half the time.
+    for channels-last images.
     Which layer follows which is seen from one pass over the images. If the answers differ, as they
     do where a layer is called twice, the classifier is returned as it is.
 

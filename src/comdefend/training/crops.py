@@ -259,5 +259,5 @@ def step_loader(
     if isinstance(images, Tensor):
         flip = isinstance(recipe, PurifierRecipe | GuidedRecipe) and recipe.flip
         return DataLoader(TensorCrops(images, size, flip), batch_sampler=sampler)
-    # One process cuts crops while the others train: measured, the training never waits for it.
+    # One process cuts crops while the others train.
     return DataLoader(images, batch_sampler=sampler, num_workers=1, persistent_workers=True)

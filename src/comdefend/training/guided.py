@@ -20,7 +20,7 @@ from comdefend.nn.batches import apply, batches
 from comdefend.nn.binarize import noisy_threshold
 from comdefend.nn.purifier import ComDefend
 from comdefend.training.batches import step_generator
-from comdefend.training.card import classifier_name, table_card
+from comdefend.training.card import classifier_name, counted, table_card
 from comdefend.training.crops import split_images, step_loader
 from comdefend.training.descent import Descent, Figures
 from comdefend.training.initial import filter_groups
@@ -250,7 +250,7 @@ def card(record: dict[str, Any]) -> str:
     attacks = _ATTACKS[recipe["attack"]]
     if recipe["attack"] != "none":
         attacks += (
-            f", {recipe['attack_steps']} step(s) from a random start, within at most "
+            f", {counted(recipe['attack_steps'], 'step')} from a random start, within at most "
             f"{recipe['attack_eps']:g}/255"
         )
     if recipe["attack"] == "pipeline":
