@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from comdefend.data.sources import has_test_split, load_image_set, load_training_images
+from comdefend.data.sources import load_image_set, load_training_images, name_test_split
 from comdefend.errors import DataMissingError, InputError
 
 
@@ -42,7 +42,7 @@ def test_a_validation_split_stands_in_for_test(place, name):
     data = load_image_set(f"folder:{path}", "test")
     assert data.labels.tolist() == [1]
     assert data.notes == (f"{path}: has no test images by class; those of {name}/ are taken",)
-    assert has_test_split(f"folder:{path}")
+    assert name_test_split(f"folder:{path}") == name
     assert [p.name for p in load_training_images(f"folder:{path}", 3)] == ["0.png", "0.png"]
 
 
@@ -50,6 +50,7 @@ def test_test_goes_before_validation(place):
     path = place("train/ant/0.png", "val/ant/0.png", "Test/ant/0.png")
     data = load_image_set(f"folder:{path}", "test")
     assert data.images[0, 0, 0, 0] == 2
+    assert name_test_split(f"folder:{path}") == "Test"
     assert not data.notes
 
 
@@ -66,7 +67,7 @@ def test_a_missing_split_is_not_made_up(place):
     path = place("train/ant/0.png", "train/bee/0.png")
     with pytest.raises(DataMissingError, match=rf"has train/ but no test/.*name {path}/train"):
         load_image_set(f"folder:{path}", "test")
-    assert not has_test_split(f"folder:{path}")
+    assert name_test_split(f"folder:{path}") is None
     (path / "train").rename(path / "test")
     with pytest.raises(DataMissingError, match="has test/ but no train/"):
         load_training_images(f"folder:{path}", 3)
@@ -77,7 +78,7 @@ def test_splits_without_classes_are_refused(place):
     with pytest.raises(DataMissingError, match="no images in folders named by their class"):
         load_image_set(f"folder:{path}", "test")
     assert [p.parent.name for p in load_training_images(f"folder:{path}", 3)] == ["train"]
-    assert not has_test_split(f"folder:{path}")
+    assert name_test_split(f"folder:{path}") is None
 
 
 def test_a_class_may_be_called_train(place):

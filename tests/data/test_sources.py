@@ -13,7 +13,7 @@ from PIL import Image
 
 from comdefend.data.image_set import ImageSet
 from comdefend.data.listing import Wanted
-from comdefend.data.sources import has_test_split, load_image_set, load_training_images
+from comdefend.data.sources import load_image_set, load_training_images, name_test_split
 from comdefend.errors import DataMissingError, ImageError, InputError
 
 
@@ -67,7 +67,7 @@ def test_where_the_hub_keeps_a_split(tmp_path, pictures, name, split):
     write_parquet(tmp_path / name, [encoded(p) for p in pictures], [3, 1, 0, 1], ("img", "labels"))
     data = load_image_set(f"parquet:{tmp_path}", "test")
     assert data.labels.tolist() == [3, 1, 0, 1]
-    assert has_test_split(f"parquet:{tmp_path}")
+    assert name_test_split(f"parquet:{tmp_path}") == ("test" if split == "test" else "val")
     notes = (
         () if split == "test" else (f"{tmp_path}: has no test images; those of {name} are taken",)
     )
@@ -207,16 +207,16 @@ def test_damaged_idx_files(tmp_path, pictures, monkeypatch, name, change):
 
 
 def test_only_separate_images_count_as_a_test_split(tmp_path, pictures):
-    assert has_test_split("cifar10")
+    assert name_test_split("cifar10") == "test"
     file = tmp_path / "train.parquet"
     write_parquet(file, [encoded(p) for p in pictures], [0, 1, 2, 3])
-    assert not has_test_split(f"parquet:{file}")
-    assert not has_test_split(f"parquet:{tmp_path}")
+    assert name_test_split(f"parquet:{file}") is None
+    assert name_test_split(f"parquet:{tmp_path}") is None
     write_parquet(tmp_path / "test.parquet", [encoded(pictures[0])], [0])
-    assert has_test_split(f"parquet:{tmp_path}")
-    assert not has_test_split(f"folder:{tmp_path}")
+    assert name_test_split(f"parquet:{tmp_path}") == "test"
+    assert name_test_split(f"folder:{tmp_path}") is None
     (tmp_path / "test" / "cat").mkdir(parents=True)
-    assert has_test_split(f"folder:{tmp_path}")
+    assert name_test_split(f"folder:{tmp_path}") == "test"
 
 
 def test_torchvision_cifar_files_that_are_not_the_published_ones(tmp_path, monkeypatch):

@@ -52,12 +52,19 @@ def load_image_set(
     return _load_named(kind, split, wanted)
 
 
-def has_test_split(spec: str) -> bool:
-    """Return whether a data set has test images apart from those to train on."""
+def name_test_split(spec: str) -> str | None:
+    """Return what a data set calls its test images, or the split that stands in for them.
+
+    None where it has no labelled images apart from those to train on.
+    """
     kind, path = parse_source(spec)
+    if kind == "folder":
+        found = find_test_split(path)
+        return None if found is None else found.name
     if kind == "parquet":
-        return path.is_dir() and bool(matching_parquet(path, "test")[0])
-    return kind != "folder" or find_test_split(path) is not None
+        files, name = matching_parquet(path, "test")
+        return name if files else None
+    return "test"
 
 
 def load_training_images(spec: str, channels: int) -> Tensor | list[Path]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from comdefend.data.image_set import ImageSet
-from comdefend.data.sources import has_test_split, load_image_set
+from comdefend.data.sources import load_image_set, name_test_split
 from comdefend.errors import InputError
 from comdefend.nn.classifier import SmallClassifier
 from comdefend.nn.network import Network
@@ -120,8 +120,8 @@ def measured_images(data: str, channels: int, held_out: ImageSet) -> tuple[Image
 
     The data set's test images, or, if it has none, the training images that were held out.
     """
-    if has_test_split(data):
-        return load_image_set(data, "test", channels), "test"
+    if split := name_test_split(data):
+        return load_image_set(data, "test", channels), split
     return held_out, "held out of training"
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from comdefend.common.processor import native_bf16
-from comdefend.data.sources import has_test_split, load_image_set, load_training_images
+from comdefend.data.sources import load_image_set, load_training_images, name_test_split
 from comdefend.errors import InputError
 from comdefend.nn.binarize import drawn_maps, noisy_threshold, threshold
 from comdefend.nn.loss import PurifierLoss, purifier_loss, taught_loss
@@ -169,8 +169,8 @@ def prepare(recipe: PurifierRecipe, output: Path) -> Prepared:
 
     def finish() -> Finished:
         measured, split = held_out, "held out of training"
-        if has_test_split(recipe.data):
-            measured, split = load_image_set(recipe.data, "test", channels).images, "test"
+        if named := name_test_split(recipe.data):
+            measured, split = load_image_set(recipe.data, "test", channels).images, named
         return _finished(module, measured, split)
 
     return Prepared(
