@@ -12,6 +12,7 @@ MAX_WIDTH = 2048
 MAX_LAYERS = 64
 MAX_DOWNSCALE = 16
 MAX_PHI = 1e6
+MAX_VALUE_BITS = 8
 
 Activation = Literal["elu", "gelu"]
 
@@ -56,6 +57,8 @@ class PurifierConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         residual: Convolutions as wide as their input add their result to it (He et al. 2016).
         outer_kernel: Side of the first and last filters of each network, 3 or 1. Blocks of many
             pixels need no neighbours there, and 1 costs nine times less.
+        value_bits: Bits that tell one value of the encoder's last convolution: 1 tells its sign, as
+            in the paper; b bits tell which of 2^b intervals it lies in (`nn.gray_code`).
         rates: Ascending numbers of maps below ``code_maps``. For each of them, the first maps
             alone are a code too (`ComDefend.at`). Empty: only the whole code can be decoded.
 
@@ -73,6 +76,7 @@ class PurifierConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     activation: Activation = "elu"
     residual: bool = False
     outer_kernel: int = 3
+    value_bits: int = 1
     rates: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -88,12 +92,18 @@ class PurifierConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise InputError(f"activation must be {' or '.join(known)}, not {self.activation!r}")
         if self.outer_kernel not in (1, 3):
             raise InputError(f"outer_kernel must be 1 or 3, not {self.outer_kernel!r}")
+        check_integer("value_bits", self.value_bits, MAX_VALUE_BITS)
         if not isinstance(self.rates, tuple):
             raise InputError(f"rates must be a tuple of numbers of maps, not {self.rates!r}")
         for rate in self.rates:
             check_integer("rates", rate, self.code_maps - 1)
         if list(self.rates) != sorted(set(self.rates)):
             raise InputError(f"rates must ascend: {self.rates!r}")
+        for maps in (*self.rates, self.code_maps):
+            if maps % self.value_bits:
+                raise InputError(
+                    f"{maps} maps are no whole number of values of {self.value_bits} bits"
+                )
 
     @property
     def bpp(self) -> float:
@@ -117,20 +127,20 @@ class PurifierConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def encoder_channels(self) -> tuple[int, ...]:
         """Channels before, between and after the convolutions of ComCNN."""
-        return (self._block_values, *self.encoder_widths, self._block_bits)
+        return (self._block_pixels, *self.encoder_widths, self.values_of(self.code_maps))
 
     @property
     def decoder_channels(self) -> tuple[int, ...]:
         """Channels before, between and after the convolutions of RecCNN."""
-        return (self._block_bits, *self.decoder_widths, self._block_values)
+        return (self.values_of(self.code_maps), *self.decoder_widths, self._block_pixels)
+
+    def values_of(self, maps: int) -> int:
+        """Return how many values of a block, as layers see it, the first maps of the code tell."""
+        return maps // self.value_bits * self.reduction**2
 
     @property
-    def _block_values(self) -> int:
+    def _block_pixels(self) -> int:
         return self.channels * self.multiple**2
-
-    @property
-    def _block_bits(self) -> int:
-        return self.code_maps * self.reduction**2
 
     @property
     def receptive_radius(self) -> int:

@@ -10,6 +10,7 @@ from comdefend.errors import InputError
 from comdefend.nn.binarize import Threshold
 from comdefend.nn.config import RGB_12BPP, PurifierConfig
 from comdefend.nn.device import device_of, dtype_of
+from comdefend.nn.gray_code import Fold, Unfold
 from comdefend.nn.images import check_dtype, check_images, check_range, pad_to_multiple
 from comdefend.nn.network import Network
 
@@ -26,10 +27,11 @@ class ComCNN(nn.Module):
         self.unshuffle = _rearranging(nn.PixelUnshuffle, config.multiple)
         self.layers = _convolutions(config, config.encoder_channels)
         self.shuffle = _rearranging(nn.PixelShuffle, config.reduction)
+        self.fold = Fold(config.value_bits) if config.value_bits > 1 else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits z of the code."""
-        return self.shuffle(self.layers(self.unshuffle(images) - 0.5))
+        return self.fold(self.shuffle(self.layers(self.unshuffle(images) - 0.5)))
 
 
 class RecCNN(nn.Module):
@@ -41,13 +43,14 @@ class RecCNN(nn.Module):
 
     def __init__(self, config: PurifierConfig) -> None:
         super().__init__()
+        self.unfold = Unfold(config.value_bits) if config.value_bits > 1 else nn.Identity()
         self.unshuffle = _rearranging(nn.PixelUnshuffle, config.reduction)
         self.layers = _convolutions(config, config.decoder_channels)
         self.shuffle = _rearranging(nn.PixelShuffle, config.multiple)
 
     def forward(self, code: Tensor) -> Tensor:
         """Return the rebuilt images."""
-        return torch.sigmoid(self.shuffle(self.layers(self.unshuffle(code))))
+        return torch.sigmoid(self.shuffle(self.layers(self.unshuffle(self.unfold(code)))))
 
 
 class ComDefend(Network):
@@ -212,8 +215,7 @@ class ComDefend(Network):
             for n, m in shorter.named_modules()
             if isinstance(m, nn.Conv2d) and n.startswith("encoder.")
         )
-        # For each map a layer computes as many channels as a block has positions of the code.
-        kept = maps * config.reduction**2
+        kept = config.values_of(maps)
         state[f"{last}.weight"] = state[f"{last}.weight"][:kept]
         state[f"{last}.bias"] = state[f"{last}.bias"][:kept]
         state["decoder.layers.0.weight"] = state["decoder.layers.0.weight"][:, :kept]

@@ -18,6 +18,8 @@ _GAIN = 1.2
 # Scale of the first logits over phi. Logits have to rise above the noise, and growing them from
 # nothing would cost steps.
 _LOGIT_GAIN = 0.5
+# Scale of the first values over the range that their bits tell apart.
+_RANGE_GAIN = 0.125
 # Enough images to estimate a mean and a standard deviation.
 _STATISTICS_IMAGES = 5000
 
@@ -40,7 +42,8 @@ def new_purifier(config: PurifierConfig, seed: int) -> ComDefend:
             nn.init.orthogonal_(convolution.weight, _GAIN)
             assert convolution.bias is not None
             nn.init.zeros_(convolution.bias)
-    logit_layer(purifier).weight.mul_(max(_LOGIT_GAIN * config.phi, 1.0))
+    scale = max(_LOGIT_GAIN * config.phi, _RANGE_GAIN * 2**config.value_bits, 1.0)
+    logit_layer(purifier).weight.mul_(scale)
     return purifier
 
 

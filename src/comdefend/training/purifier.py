@@ -146,15 +146,13 @@ def _started(recipe: PurifierRecipe) -> ComDefend:
 def _teacher(recipe: PurifierRecipe) -> ComDefend:
     assert recipe.teacher is not None
     teacher = load(recipe.teacher).requires_grad_(False)
-    own, given = recipe.network, teacher.config
-    if (own.channels, own.code_maps, own.downscale) != (
-        given.channels, given.code_maps, given.downscale,
-    ):  # fmt: skip
-        raise InputError(
-            f"teacher: {recipe.teacher} has {given.code_maps} maps at downscale "
-            f"{given.downscale} of images with {given.channels} channels, the recipe's network "
-            f"has {own.code_maps} at {own.downscale} of {own.channels}"
-        )
+    own = recipe.network
+    layout = "channels", "code_maps", "downscale", "value_bits"
+    for name in layout:
+        if (wanted := getattr(own, name)) != (given := getattr(teacher.config, name)):
+            raise InputError(
+                f"teacher: {recipe.teacher} has {name} {given}, the recipe's network has {wanted}"
+            )
     if recipe.crop % own.multiple:
         raise InputError(f"crop: must be a multiple of {own.multiple} to learn a teacher's code")
     return teacher.to(memory_format=torch.channels_last)
