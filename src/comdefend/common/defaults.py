@@ -1,4 +1,4 @@
 """The defaults of every command."""
 
-RECOMMENDED = "rgb-variable@2"
+RECOMMENDED = "photo"
 """The recommended purifier."""

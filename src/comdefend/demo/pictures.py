@@ -16,18 +16,19 @@ RIGHT, WRONG = "#00724f", "#c04a00"
 MAGNIFICATION = 16
 CODE_MAPS = 4
 
+COLUMNS = {
+    "clean": "clean",
+    "attacked": "attacked",
+    "perturbation": f"perturbation ×{MAGNIFICATION}",
+    "code": f"{CODE_MAPS} maps of the code",
+    "purified": "attacked,\nthen purified",
+    "adaptive": "adaptively attacked,\nthen purified",
+}
 
-COLUMNS = (
-    "clean",
-    "attacked",
-    f"perturbation ×{MAGNIFICATION}",
-    f"{CODE_MAPS} maps of the code",
-    "attacked,\nthen purified",
-    "adaptively attacked,\nthen purified",
-)
 
-
-def draw(examples: list[Example], codes: Tensor, title: str, path: Path) -> None:
+def draw(
+    examples: list[Example], codes: Tensor, title: str, path: Path, compared: str | None = None
+) -> None:
     """Draw one row for each example and write the picture as PNG.
 
     Right labels have a tick and a whole frame, wrong ones a cross and a dashed frame.
@@ -37,22 +38,31 @@ def draw(examples: list[Example], codes: Tensor, title: str, path: Path) -> None
         codes: (M, K, h, w), the code of each attacked image.
         title: Above the picture.
         path: The file to write.
+        compared: Another purifier, by which examples have an image too: what it makes of the
+            attacked image is shown in place of the code.
 
     Raises:
         OutputError: The file cannot be written.
     """
-    rows, columns = len(examples), len(COLUMNS)
-    figure = Figure(figsize=(1.75 * columns, 2.0 * rows + 1.1), dpi=110, facecolor="white")
-    axes = figure.subplots(rows, columns, squeeze=False)
+    columns = COLUMNS
+    if compared is not None:
+        other = compared, f"attacked, then purified\nby {compared}"
+        columns = dict(other if pair[0] == "code" else pair for pair in COLUMNS.items())
+    rows = len(examples)
+    figure = Figure(figsize=(1.75 * len(columns), 2.0 * rows + 1.1), dpi=110, facecolor="white")
+    axes = figure.subplots(rows, len(columns), squeeze=False)
     figure.suptitle(title, x=0.01, y=0.995, ha="left", va="top", fontsize=12, fontweight="bold")
-    for column, name in enumerate(COLUMNS):
-        axes[0][column].set_title(name, fontsize=9.5, color="#333333", pad=7)
+    for axis, text in zip(axes[0], columns.values(), strict=True):
+        axis.set_title(text, fontsize=9.5, color="#333333", pad=7)
     for row, example, code in zip(axes, examples, codes, strict=True):
         perturbation = example.images["attacked"] - example.images["clean"]
-        _panel(row[2], (0.5 + MAGNIFICATION * perturbation).clamp(0, 1), None)
-        _panel(row[3], _mosaic(code), None)
-        for column, name in {0: "clean", 1: "attacked", 4: "purified", 5: "adaptive"}.items():
-            _panel(row[column], example.images[name], example.predictions[name])
+        made = {
+            "perturbation": (0.5 + MAGNIFICATION * perturbation).clamp(0, 1),
+            "code": _mosaic(code),
+        }
+        for axis, name in zip(row, columns, strict=True):
+            image = made[name] if name in made else example.images[name]
+            _panel(axis, image, example.predictions.get(name))
     figure.tight_layout(h_pad=0.8, w_pad=0.5)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")

@@ -95,7 +95,15 @@ def _draw(run: Run, scene: Scene, subject: Subject, path: Path) -> None:
         f"{scene.experiment.title}: attacked by PGD-{PGD_STEPS} within {EPS}/255 on "
         f"{scene.experiment.classifier},\ndefended by {subject.name}"
     )
-    draw(examples(run.judge, subject, chosen, images, data.classes), codes, title, path)
+    shown = examples(run.judge, subject, chosen, images, data.classes)
+    if scene.compared is not None:
+        other = next(s for s in run.subjects if s.name == scene.compared)
+        attacked_only = {"attacked": images["attacked"]}
+        others = examples(run.judge, other, chosen, attacked_only, data.classes)
+        for example, with_other in zip(shown, others, strict=True):
+            example.images[scene.compared] = with_other.images["purified"]
+            example.predictions[scene.compared] = with_other.predictions["purified"]
+    draw(shown, codes, title, path, scene.compared)
 
 
 def _table(records: list[Record]) -> Table:

@@ -14,6 +14,8 @@ from comdefend.evaluation.experiment import Experiment
 from comdefend.evaluation.given import Given
 from comdefend.evaluation.loading import build_experiment
 
+# The published method, in the network that computes it fastest.
+PUBLISHED = "rgb-12bpp-lite"
 EPS = 8
 PGD_STEPS, ADAPTIVE_STEPS = 10, 5
 PER_CLASS, PHOTO_SIDE = 3, 160
@@ -28,12 +30,14 @@ class Scene:
         given: The images, and the classifier where its name does not say all.
         pictures: Name of a defence -> name of the picture of it, without suffix.
         shown: Labels of which the first image is in the pictures.
+        compared: A defence whose purified images are in the pictures of the others.
     """
 
     experiment: Experiment
     given: Given
     pictures: dict[str, str]
     shown: tuple[int, ...]
+    compared: str | None = None
 
 
 def fashion_scene() -> Scene:
@@ -54,7 +58,9 @@ def fashion_scene() -> Scene:
 
 
 def photo_scene() -> Scene:
-    """Return photographs in scikit-image's wheel, with EfficientNet-Lite0.
+    """Return photographs in scikit-image's wheel, the published method, and one for photographs.
+
+    The classifier is EfficientNet-Lite0.
 
     Raises:
         ExtraMissingError: The ``demo`` extra is not installed.
@@ -65,11 +71,15 @@ def photo_scene() -> Scene:
     first = len(merged) - len(photographs.accepted)
     labels = torch.arange(first, len(merged))
     return Scene(
-        _experiment("photographs", "Photographs", "efficientnet-lite0", [RECOMMENDED], len(labels)),
+        _experiment(
+            "photographs", "Photographs", "efficientnet-lite0", [PUBLISHED, RECOMMENDED],
+            len(labels),
+        ),
         Given(ImageSet(photographs.images, labels, merged), classifier.eval()),
         {RECOMMENDED: "photographs"},
         tuple(labels.tolist()),
-    )
+        PUBLISHED,
+    )  # fmt: skip
 
 
 class Merged(nn.Module):
