@@ -11,6 +11,7 @@ from tools.defense_cost import DefenseCost
 from tools.docs.records import Distillation, WeightDecay
 from tools.engine_equality import Engines
 from tools.kept import Kept
+from tools.photograph_sizes import Sizes
 from tools.training_cost import TrainingCost
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -21,6 +22,7 @@ KINDS = {
     "distillation": Distillation,
     "engines": Engines,
     "kept": Kept,
+    "photograph-sizes": Sizes,
     "training-cost": TrainingCost,
     "weight-decay": WeightDecay,
 }
