@@ -19,11 +19,13 @@ from tools.docs.tables import (
     rates,
     recipes,
     robust,
+    sizes,
     speed,
     training,
 )
 from tools.engine_equality import Engines
 from tools.kept import Kept
+from tools.photograph_sizes import Sizes
 
 TEMPLATES = Path(__file__).parent / "templates"
 REPORTS = ("cifar10",)
@@ -68,6 +70,8 @@ FUNCTIONS: dict[str, Callable[..., object]] = {
     "robust_pairs": robust.robust_pairs,
     "rounding": experiment.rounding,
     "sample": lambda name, *attacks: markdown.sample(evaluation(name), attacks),
+    "sizes": sizes.sizes,
+    "sizes_record": lambda: read(Sizes, "photograph-sizes"),
     "speed": speed.speed,
     "summary": experiment.summary,
     "test_accuracy": training.test_accuracy,

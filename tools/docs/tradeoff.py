@@ -42,4 +42,3 @@ def _panel(record: Record, eps: float) -> Panel:
     names = of(rows).mark_text(align="left", dx=6, dy=-5)
     names = names.encode(x=x, y=y, text="text:N", color=style["color"])
     return lines(rows, style, x, y, heading) + names
-
