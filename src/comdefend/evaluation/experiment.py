@@ -179,7 +179,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         check_stand_ins(self.stand_ins)
         if not self.stand_ins:
             raise InputError("stand_ins: name at least one")
-        if not self.adaptive:
+        if self.oblivious and not self.adaptive:
             raise InputError("adaptive: name at least one attack; no oblivious figure stands alone")
         if self.train_classifier and (self.checkpoint or self.mean):
             raise InputError("a classifier that is trained takes no checkpoint, mean or std")
