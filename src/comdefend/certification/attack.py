@@ -21,8 +21,8 @@ class MeanProbability(nn.Module):
     """The logarithm of a base classifier's mean probabilities under normal noise.
 
     The cross-entropy of these is the objective of SmoothAdv (Salman et al., "Provably Robust Deep
-    Learning via Adversarially Trained Smoothed Classifiers", NeurIPS 2019, Eq. 6): the gradient
-    averages over draws, which are new in every pass, from torch's global generator.
+    Learning via Adversarially Trained Smoothed Classifiers", NeurIPS 2019): the gradient averages
+    over draws, which are new in every pass, from torch's global generator.
 
     Args:
         base: Images of any values to logits, differentiable.
