@@ -48,7 +48,7 @@ class Certificate:
 
     @property
     def images(self) -> tuple[Image, ...]:
-        """What was found of each image, in the order of the record."""
+        """What was found of each image, in the order of the sample; see `Image.place`."""
         return self.record.images
 
     def report(self, path: str | Path) -> None:

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from comdefend.certification.base import BaseClassifier, check_repeats
+from comdefend.common.processor import native_bf16, native_int8
 from comdefend.defenses import DefendedClassifier, load_defense
 from comdefend.errors import InputError
 
@@ -18,6 +19,22 @@ def test_every_engine_computes_the_pipeline(fashion, engine):
         answers = DefendedClassifier(purifier, fashion.classifier)(images).argmax(1)
     # Rounding turns bits over whose logits are near 0.
     assert (base(images) == answers).sum() >= 23
+
+
+@pytest.mark.parametrize(
+    ("precision", "native"), [("bfloat16", native_bf16), ("int8", native_int8)]
+)
+def test_lower_precisions_are_other_base_classifiers(fashion, precision, native):
+    pytest.importorskip("openvino")
+    purifier = load_defense("gray-2bpp-robust")
+    if not native():
+        with pytest.raises(InputError, match="this processor lacks it"):
+            BaseClassifier(purifier, fashion.classifier, "openvino", precision)
+        return
+    base = BaseClassifier(purifier, fashion.classifier, "openvino", precision)
+    assert base.precision == precision
+    whole = BaseClassifier(purifier, fashion.classifier, "torch")
+    assert (base(fashion.images[:24]) == whole(fashion.images[:24])).sum() >= 20
 
 
 def test_what_follows_the_noise_is_clamped(fashion):

@@ -40,9 +40,10 @@ def timeless(record):
     return replace(record, images=images, seconds=0)
 
 
-def test_a_certificate_holds_every_image_and_says_what_is_proven(certificate):
+def test_a_certificate_holds_every_image_and_says_what_is_proven(certificate, images):
     record = certificate.record
-    assert len(certificate.images) == 5
+    assert sorted(image.place for image in certificate.images) == [0, 1, 2, 3, 4]
+    assert all(image.label == images[1][image.place] for image in certificate.images)
     assert (record.settings.engine, record.settings.precision) == ("torch", "float32")
     for image in certificate.images:
         assert 0 <= image.hits <= image.draws <= 200

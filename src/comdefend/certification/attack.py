@@ -79,6 +79,9 @@ def attack_within(
 class Adversary:
     """Attacks the smoothed classifier and the classifier alone, within one radius after the other.
 
+    Gradients are those of the pipeline in PyTorch, straight through the purifier's threshold, since
+    an engine has none; the engine's answers decide.
+
     Args:
         smoothed: Who answers; its draws are made for each radius.
         classifier: The classifier alone.

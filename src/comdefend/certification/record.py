@@ -26,9 +26,11 @@ class Image(Certified, frozen=True, kw_only=True):
 
     Attributes:
         label: Its true class.
+        place: Its place among the images that were given in memory; None for a data set's.
     """
 
     label: int
+    place: int | None = None
 
     def withstands(self, radius: float) -> bool:
         """Return whether it is proven that the answer is right throughout this radius."""

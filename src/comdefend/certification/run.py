@@ -24,6 +24,7 @@ from comdefend.common.processor import processor_name
 from comdefend.common.provenance import commit, versions
 from comdefend.common.schema import build, to_plain
 from comdefend.common.store import Store
+from comdefend.data.listing import Wanted
 from comdefend.errors import InputError
 from comdefend.evaluation.experiment import DefensePlan, Experiment
 from comdefend.evaluation.given import Given
@@ -70,6 +71,11 @@ class Certification:
         def announce(label: str) -> None:
             progress(label, 0, 0)
 
+        # Samples are in random order, also where all images are taken.
+        wanted = Wanted(count=settings.images, seed=settings.seed)
+        given_places = [] if given.data is None else wanted.order(len(given.data))
+        self.places: list[int | None] = [*given_places] or [None] * len(sample)
+
         subjects = Subjects(experiment, output, device, sample, announce, given)
         subject = subjects.open(experiment.defenses[0], subjects.main())
         self.data, self.images = subjects.data, subjects.images
@@ -103,9 +109,9 @@ class Certification:
         judge = self._smoothed(min(self.settings.n, JUDGED_DRAWS))
         adversary = Adversary(judge, self.subject.classifier, self.radii)
         attacked = []
-        for place in range(count):
-            self.progress("attacking", len(self.data) + place, total)
-            attacked.append(self._attacked(adversary, images[place], place))
+        for index in range(count):
+            self.progress("attacking", len(self.data) + index, total)
+            attacked.append(self._attacked(adversary, images[index], index))
         self.progress("done", total, total)
         return self._record(images, attacked)
 
@@ -113,39 +119,40 @@ class Certification:
         asked = self.settings
         return Smoothed(self.base, asked.sigma, draws, asked.n0, asked.alpha, asked.seed)
 
-    def _key(self, place: int) -> dict[str, object]:
+    def _key(self, index: int) -> dict[str, object]:
         """Return everything that the result of an image depends on."""
         asked = self.settings
         return {
             "subject": self.subject.key, "engine": asked.engine, "precision": asked.precision,
             "sigma": asked.sigma, "n": asked.n, "n0": asked.n0, "alpha": asked.alpha,
-            "image": stream_key(asked.seed, "image", self.images[place]), "seed": asked.seed,
+            "image": stream_key(asked.seed, "image", self.images[index]), "seed": asked.seed,
         }  # fmt: skip
 
-    def _certified(self, smoothed: Smoothed, places: range) -> list[Image]:
+    def _certified(self, smoothed: Smoothed, indices: range) -> list[Image]:
         """Certify images that are computed together, as far as they are not done yet."""
-        found = {place: self.store.found(self._key(place)) for place in places}
-        missing = [place for place, result in found.items() if result is None]
+        found = {index: self.store.found(self._key(index)) for index in indices}
+        missing = [index for index, result in found.items() if result is None]
         if missing:
-            for place, image in zip(missing, smoothed.certify(self.images[missing]), strict=True):
-                found[place] = to_plain(image)
-                self.store.keep(self._key(place), to_plain(image))
+            for index, image in zip(missing, smoothed.certify(self.images[missing]), strict=True):
+                found[index] = to_plain(image)
+                self.store.keep(self._key(index), to_plain(image))
         return [
             Image(
                 **msgspec.structs.asdict(build(Certified, result, "image")),
-                label=int(self.data.labels[place]),
+                label=int(self.data.labels[index]),
+                place=self.places[index],
             )
-            for place, result in found.items()
+            for index, result in found.items()
         ]
 
-    def _attacked(self, adversary: Adversary, image: Image, place: int) -> Attacked:
+    def _attacked(self, adversary: Adversary, image: Image, index: int) -> Attacked:
         attack = {
             "attack": "pgd-l2", "label": image.label, "steps": STEPS, "draws": DRAWS,
             "judged": adversary.smoothed.n, "radii": self.radii,
         }  # fmt: skip
         result = self.store.result(
-            {**self._key(place), **attack},
-            lambda: to_plain(adversary.attack(self.images[place], image)),
+            {**self._key(index), **attack},
+            lambda: to_plain(adversary.attack(self.images[index], image)),
         )
         return build(Attacked, result, "attacked image")
 

@@ -94,6 +94,8 @@ class Smoothed:
         guesses = [int(answers.bincount().argmax()) for answers in first]
         hits, drawn, hopeful = [0] * len(images), [0] * len(images), list(everyone)
         for block in batches(self.n, BLOCK):
+            if not hopeful:
+                break
             numbers = range(self.n0 + block.start, self.n0 + block.stop)
             votes = self._answers(images, "certify", [(i, numbers) for i in hopeful])
             for i, answers in zip(hopeful, votes, strict=True):

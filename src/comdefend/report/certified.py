@@ -20,10 +20,9 @@ def certificate_table(record: CertificationRecord) -> str:
 
 def level_rows(record: CertificationRecord) -> list[list[str]]:
     """Return the heading and a row for each radius, as texts."""
-    head = ["L2 radius", "covers in L∞", f"certified ({record.data.images} images)"]
-    if record.attacked:
-        count = f"({len(record.attacked)} images)"
-        head += [f"certified {count}", f"attacked {count}", "classifier alone, attacked"]
+    head = ["L2 radius", "covers in L∞", f"certified, of {record.data.images}"]
+    if count := len(record.attacked):
+        head += [f"certified, of {count}", f"attacked, of {count}", "classifier alone, attacked"]
     return [head, *([*_about(level), *_attacked(level)] for level in record.levels)]
 
 
@@ -40,7 +39,7 @@ def notes(record: CertificationRecord) -> list[str]:
     found = [counted, record.proven]
     if record.attacked:
         found.append(
-            f"Attacked: the first {len(record.attacked)} images, adaptively, by L2 PGD of "
+            f"Attacked: the first {len(record.attacked)} of the images, adaptively, by L2 PGD of "
             f"{record.steps} steps, each the mean over {record.draws} draws of noise, straight "
             f"through the purifier's threshold, and answered by the majority of {record.judged:,} "
             "draws; an abstention counts as wrong. What is left there above the certified accuracy "

@@ -49,13 +49,16 @@ def certified_curve(record: CertificationRecord) -> Figure:
     tips = {"series": "what", "radius": "radius", "accuracy": "accuracy", "images": "images"}
     title = alt.Title("Certified accuracy", subtitle=record.title)
     panel = lines(curve, looks, x, y, title, tips, points)
-    asked = record.settings
+    asked, count = record.settings, len(record.attacked)
+    under = (
+        f" Squares and diamonds are accuracy under attack, on the first {count} of "
+        f"{record.data.images} images."
+    )
     return Figure(
         "Certified accuracy",
-        f"Share of images for which it is proven that no change of this L2 length alters the right "
+        "Share of images for which it is proven that no change of this L2 length alters the right "
         f"answer, at sigma {asked.sigma:g} with {asked.n:,} draws, which end at radius "
-        f"{record.largest_radius:.3f}. Squares and diamonds are accuracy under attack on the first "
-        f"{len(record.attacked)} images. Bars are 95 % intervals.",
+        f"{record.largest_radius:.3f}.{under if count else ''} Bars are 95 % intervals.",
         [panel.properties(width=420)],
     )
 
