@@ -1,4 +1,7 @@
 import json
+import subprocess
+import sys
+import time
 
 import pytest
 from PIL import Image
@@ -39,6 +42,32 @@ def test_certify_proves_and_resumes(cli, tmp_path, command):
     assert again.code == 0
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "images").iterdir()}
     assert json.loads((tmp_path / "out" / "record.json").read_text()) == record
+
+
+def timeless(folder):
+    record = json.loads((folder / "record.json").read_text())
+    for part in (record, *record["images"]):
+        del part["seconds"]
+    return record
+
+
+def test_a_process_that_was_killed_goes_on_where_it_was(cli, tmp_path, command):
+    # As many draws as give time to kill it between two images.
+    command = [*command, "--n", "1000", "--defense", "bits:3", "--attacked", "0", "--output"]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "comdefend", *map(str, command), str(killed)],
+        stderr=subprocess.DEVNULL,
+    )
+    while not list(killed.glob("images/*.json")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() != 0
+    done = {path: path.stat().st_mtime_ns for path in killed.glob("images/*.json")}
+    assert cli(*command, killed).code == cli(*command, whole).code == 0
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    assert timeless(killed) == timeless(whole)
 
 
 @pytest.mark.parametrize(
