@@ -11,6 +11,7 @@ from comdefend._version import __version__
 
 if TYPE_CHECKING:
     from comdefend.api import Evaluation, evaluate
+    from comdefend.certificate import Certificate, certify
     from comdefend.defenses import DefendedClassifier
     from comdefend.engines import open_engine
     from comdefend.errors import ComdefendError
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
     from comdefend.zoo import classifier_weights, load, load_classifier, load_record, weights
 
 _HOMES = {
+    "Certificate": "comdefend.certificate",
     "ComDefend": "comdefend.nn.purifier",
     "ComdefendError": "comdefend.errors",
     "DefendedClassifier": "comdefend.defenses",
     "Evaluation": "comdefend.api",
     "PurifierConfig": "comdefend.nn.config",
+    "certify": "comdefend.certificate",
     "classifier_weights": "comdefend.zoo",
     "evaluate": "comdefend.api",
     "load": "comdefend.zoo",
@@ -36,12 +39,14 @@ _HOMES = {
 }
 
 __all__ = [
+    "Certificate",
     "ComDefend",
     "ComdefendError",
     "DefendedClassifier",
     "Evaluation",
     "PurifierConfig",
     "__version__",
+    "certify",
     "classifier_weights",
     "evaluate",
     "load",

@@ -11,13 +11,18 @@ import numpy as np
 from torch import Tensor, nn
 
 from comdefend.attacks import Attack, AttackFunction
-from comdefend.classifiers import Normalized
 from comdefend.common.atomic import atomic_write
 from comdefend.common.defaults import RECOMMENDED
 from comdefend.data.image_set import ImageSet
-from comdefend.errors import ExtraMissingError, InputTypeError
+from comdefend.errors import ExtraMissingError
 from comdefend.evaluation.experiment import Experiment
-from comdefend.evaluation.given import Given, image_set, named_attacks, named_defenses
+from comdefend.evaluation.given import (
+    Given,
+    image_set,
+    named_attacks,
+    named_defenses,
+    own_classifier,
+)
 from comdefend.evaluation.loading import build_experiment
 from comdefend.evaluation.panels import Panel
 from comdefend.evaluation.record import (
@@ -208,7 +213,7 @@ def evaluate(
     }
     given = Given(
         memory,
-        None if isinstance(classifier, str) else _own(classifier, mean, std),
+        own_classifier(classifier, mean, std),
         {key: module for key, module in shields.items() if module is not None},
         {key: attack for key, (attack, _) in named.items()},
     )
@@ -247,15 +252,6 @@ def run(
         # Images may not be ours to give away: they are in the report alone, which stays here.
         evaluation.report(folder / "report.html")
     return evaluation
-
-
-def _own(
-    classifier: nn.Module, mean: Sequence[float] | None, std: Sequence[float] | None
-) -> nn.Module:
-    if not isinstance(classifier, nn.Module):
-        kind = type(classifier).__name__
-        raise InputTypeError(f"classifier must be an nn.Module or a name, not {kind}")
-    return classifier if mean is None or std is None else Normalized(classifier, mean, std)
 
 
 def _place(classifier: nn.Module | str) -> str:

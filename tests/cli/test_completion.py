@@ -40,6 +40,8 @@ COMPLETED = {
     "comdefend evaluate x --data parq": ["parquet:"],
     "comdefend evaluate x --defense none --defense jp": ["jpeg:"],
     "comdefend evaluate x --attack autoa": ["autoattack"],
+    "comdefend certify --data cifar": ["cifar10", "cifar100"],
+    "comdefend certify --defense gray-4": ["gray-4bpp"],
     "comdefend train rgb-12bpp-lite-": ["rgb-12bpp-lite-start"],
     "comdefend train x --classifier timm": ["timm:"],
     "comdefend recipe cifar10-h": ["cifar10-hgd"],

@@ -62,6 +62,9 @@ def test_help_and_wrong_usage_need_no_torch(tmp_path):
         "2 bench -o out --threads 0",
         "2 bench -o out --shape 32x32",
         "2 bench -o file",
+        "2 certify --data cifar10 --classifier cifar10-small -o out",
+        "2 certify --data cifar10 --classifier cifar10-small -o out --sigma 0",
+        "2 certify --data cifar10 --classifier cifar10-small -o out --sigma 0.25 --n 7",
     ]
     out = subprocess.run(
         [sys.executable, "-c", WITHOUT_TORCH], input="\n".join(lines),

@@ -19,6 +19,15 @@ def test_a_result_is_computed_once_for_everything_it_depends_on(tmp_path):
     assert len(computed) == 3
 
 
+def test_a_result_is_found_once_it_is_kept(tmp_path):
+    store = Store(tmp_path, {})
+    assert store.found({"image": 1}) is None
+    store.keep({"image": 1}, {"radius": 0.5})
+    assert store.found({"image": 1}) == {"radius": 0.5}
+    assert store.result({"image": 1}, dict) == {"radius": 0.5}
+    assert store.found({"image": 2}) is None
+
+
 def test_a_damaged_result_is_computed_again(tmp_path):
     store = Store(tmp_path, {})
     store.result({}, lambda: {"a": 1})

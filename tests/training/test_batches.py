@@ -6,6 +6,7 @@ from comdefend.training.batches import (
     EpochSampler,
     augment,
     epoch_loader,
+    noisy_images,
     step_generator,
 )
 
@@ -27,6 +28,28 @@ def test_an_epoch_loader_gives_images_with_their_labels(recipes, images):
     for image, label in zip(pixels, labels, strict=True):
         same = (images.images == image).flatten(1).all(1)
         assert label in images.labels[same]
+
+
+def test_noise_on_images_is_clamped_and_of_the_deviations_asked_for():
+    images = torch.full((400, 1, 20, 20), 0.5)
+    noisy = noisy_images(images, (0.01, 0.1), step_generator(0, "image noise", 0))
+    deviations = (noisy - 0.5).flatten(1).std(1)
+    small, large = deviations < 0.03, deviations > 0.03
+    assert 150 < small.sum() < 250
+    assert deviations[small].mean().item() == pytest.approx(0.01, rel=0.02)
+    assert deviations[large].mean().item() == pytest.approx(0.1, rel=0.02)
+    wild = noisy_images(images, (1.0,), step_generator(0, "image noise", 0))
+    assert (wild.min(), wild.max()) == (0, 1)
+
+
+def test_processes_that_share_a_batch_share_its_noise():
+    images = torch.rand(6, 1, 4, 4)
+    whole = noisy_images(images, (0.1, 0.5), step_generator(0, "image noise", 3))
+    parts = [
+        noisy_images(part, (0.1, 0.5), step_generator(0, "image noise", 3), (rank, 2))
+        for rank, part in enumerate(images.chunk(2))
+    ]
+    assert torch.cat(parts).equal(whole)
 
 
 def test_generators_of_steps_differ():

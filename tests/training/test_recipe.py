@@ -151,6 +151,12 @@ DEFENSE = {
             {"network": {"rates": [2]}, "teacher": "rgb-12bpp"},
             "teacher: the network's rates must be empty",
         ),
+        (
+            PURIFIER,
+            {"image_noise": [0.25], "teacher": "rgb-12bpp"},
+            "teacher: image_noise must be empty",
+        ),
+        (PURIFIER, {"image_noise": [0.25, 64]}, "image_noise must be above 0 and at most 1"),
         (DEFENSE, {"purifier": "none"}, "trained must be classifier, not 'both'"),
         (DEFENSE, {"network": {}}, "give purifier or network, not both"),
         (

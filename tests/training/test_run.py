@@ -65,6 +65,21 @@ def test_record_and_card_say_what_was_trained(kind, recipes, trained):
     assert list((path.parent / "logs" / "csv").glob("version_0/metrics.csv"))
 
 
+def test_a_purifier_of_noisy_images_is_measured_on_them(recipes, test_images, tmp_path):
+    recipe = replace(recipes["purifier"], image_noise=(0.25,))
+    path = train(recipe, tmp_path / "run", "float32")
+    record, purifier = comdefend.load_record(path), comdefend.load(path)
+    clean = test_images.images.float() / 255
+    torch.manual_seed(0)
+    noisy = (clean + 0.25 * torch.randn_like(clean)).clamp(0, 1)
+    psnr = peak_signal_noise_ratio(round_to_8_bits(apply(purifier, noisy)), clean).item()
+    # Other noise of the same size.
+    assert record["psnr_under_noise"]["0.25"] == pytest.approx(psnr, abs=0.5)
+    assert "| PSNR under noise 0.25 |" in model_card(record)
+    (log,) = (path.parent / "logs" / "csv").glob("version_*/metrics.csv")
+    assert "validation_psnr_noise_0.25" in log.read_text().partition("\n")[0]
+
+
 def accuracy(model, test_images):
     answers = apply(model, test_images.images.float() / 255).argmax(1)
     return pytest.approx((answers == test_images.labels).float().mean().item())

@@ -69,6 +69,23 @@ def test_a_purifiers_gradient(recipes, pixels):
     assert_gradient(module, pixels, formula)
 
 
+def test_a_purifiers_gradient_on_noisy_images(recipes, pixels):
+    module = PurifierTraining(replace(recipes["purifier"], image_noise=(0.25, 0.5)))
+    purifier, images = module.network, pixels / 255
+
+    def formula():
+        generator = step_generator(0, "image noise", 0)
+        std = torch.tensor([0.25, 0.5])[torch.randint(2, (8,), generator=generator)]
+        noise = torch.randn(images.shape, generator=generator)
+        seen = (images + std.view(8, 1, 1, 1) * noise).clamp(0, 1)
+        _, code = noisy_code(purifier, seen, 20)
+        # What is learnt is the image without the noise.
+        error = (purifier.decoder(code) - images).square().sum() / (2 * 8)
+        return error + 1e-4 * code.square().sum() / 8
+
+    assert_gradient(module, pixels, formula)
+
+
 def test_a_purifiers_gradient_at_several_rates(recipes, pixels):
     recipe = recipes["purifier"]
     module = PurifierTraining(replace(recipe, network=replace(recipe.network, rates=(1, 2))))

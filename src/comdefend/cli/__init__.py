@@ -7,7 +7,18 @@ import typer
 from rich.console import Console
 
 from comdefend._version import __version__
-from comdefend.cli import bench, demo, evaluate, export, list, purify, recipe, reproduce, train
+from comdefend.cli import (
+    bench,
+    certify,
+    demo,
+    evaluate,
+    export,
+    list,
+    purify,
+    recipe,
+    reproduce,
+    train,
+)
 from comdefend.cli.completion import complete_names
 from comdefend.errors import ComdefendError
 
@@ -48,7 +59,7 @@ def _common(
     pass
 
 
-for _command in (demo, purify, evaluate, train, recipe, export, reproduce, bench, list):
+for _command in (demo, purify, evaluate, certify, train, recipe, export, reproduce, bench, list):
     _command.register(app)
 complete_names(app)
 
@@ -71,6 +82,8 @@ def main() -> None:
     except SystemExit as ending:
         # Typer turns Ctrl-C into this exit code.
         if ending.code == _STOPPED:
-            note = "stopped; train, purify, evaluate and reproduce resume when called again"
+            note = (
+                "stopped; train, purify, evaluate, certify and reproduce resume when called again"
+            )
             print(note, file=sys.stderr)
         raise

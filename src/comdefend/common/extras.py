@@ -23,6 +23,7 @@ _EXTRAS = {
         "jinja2",
         "pyautoattack",
         "pyarrow",
+        "scipy",
         "skimage",
         "timm",
         "torchmetrics",

@@ -29,14 +29,22 @@ class Store:
 
     def result(self, key: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return the JSON result of a key, computed if it is not stored yet."""
-        path = self._path(key, ".json")
-        try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, RecursionError):
-            # Missing or damaged: compute it (again).
+        result = self.found(key)
+        if result is None:
             result = compute()
-        atomic_write(path, json.dumps(result).encode())
+            self.keep(key, result)
         return result
+
+    def found(self, key: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the JSON result of a key; None where it is missing or damaged."""
+        try:
+            return dict(json.loads(self._path(key, ".json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError):
+            return None
+
+    def keep(self, key: dict[str, Any], result: dict[str, Any]) -> None:
+        """Store the JSON result of a key."""
+        atomic_write(self._path(key, ".json"), json.dumps(result).encode())
 
     def tensor(self, key: dict[str, Any], compute: Callable[[], Tensor]) -> Tensor:
         """Return the tensor of a key, computed if it is not stored yet."""

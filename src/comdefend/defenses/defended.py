@@ -19,6 +19,9 @@ class DefendedClassifier(nn.Module):
         InputTypeError: One of them is not an ``nn.Module``.
     """
 
+    purifier: nn.Module
+    classifier: nn.Module
+
     def __init__(self, purifier: nn.Module, classifier: nn.Module) -> None:
         super().__init__()
         for name, module in (("purifier", purifier), ("classifier", classifier)):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from comdefend.attacks import ATTACKS, Attack, AttackFunction, find_attack, from_callable
+from comdefend.classifiers import Normalized
 from comdefend.data.image_set import ImageSet
 from comdefend.errors import InputError, InputTypeError
 
@@ -53,6 +54,26 @@ def image_set(
     if classes.is_floating_point() or classes.dtype == torch.bool:
         raise InputTypeError(f"labels: must be integers, not {classes.dtype}")
     return ImageSet(pixels, classes.to(torch.int64))
+
+
+def own_classifier(
+    classifier: nn.Module | str, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> nn.Module | None:
+    """Return a classifier that was given as an object; None where it is named.
+
+    Args:
+        classifier: Images to logits, or a name.
+        mean, std: What it wants images normalised by, if it does not do so itself.
+
+    Raises:
+        InputTypeError: It is neither.
+    """
+    if isinstance(classifier, str):
+        return None
+    if not isinstance(classifier, nn.Module):
+        kind = type(classifier).__name__
+        raise InputTypeError(f"classifier must be an nn.Module or a name, not {kind}")
+    return classifier if mean is None or std is None else Normalized(classifier, mean, std)
 
 
 def named_defenses(

@@ -62,7 +62,7 @@ class Run:
     ) -> None:
         self.experiment, self.device, self.progress = experiment, device, progress
         self.attacks = attacks_of(experiment, given.attacks)
-        data = take_sample(experiment, given.data, _usual_size(experiment, given))
+        data = take_sample(experiment, given.data, usual_size(experiment, given))
         for note in data.notes:
             progress(note, 0, 0)
         if experiment.images > len(data):
@@ -180,7 +180,7 @@ def take_sample(
     return data
 
 
-def _usual_size(experiment: Experiment, given: Given) -> tuple[int, int] | None:
+def usual_size(experiment: Experiment, given: Given) -> tuple[int, int] | None:
     """Return resize and crop of the classifier's own images, where they are known and wanted."""
     named = given.classifier is None and experiment.train_classifier is None
     if not (experiment.fit and named):

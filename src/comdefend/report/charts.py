@@ -177,7 +177,7 @@ def lines(
     """Draw one line for each ``series``; a click on a name in the legend makes the others pale.
 
     Args:
-        rows: ``series``, ``x`` and ``y``; with ``low`` and ``high`` they have error bars.
+        rows: ``series``, ``x`` and ``y``; points with ``low`` and ``high`` have error bars.
         look: How lines are told apart.
         x, y: The axes.
         title: Of the panel.
@@ -195,8 +195,8 @@ def lines(
         .encode(shape=look["shape"], tooltip=_tooltip(tips))
         .add_params(picked),
     ]
-    if any("low" in row for row in rows):
-        bars = base.mark_rule(strokeWidth=0.9).encode(y=_like(y, "low"), y2="high:Q")
+    if any("low" in row for row in (rows if points is None else points)):
+        bars = marks.mark_rule(strokeWidth=0.9).encode(y=_like(y, "low"), y2="high:Q")
         layers.insert(0, bars)
     return alt.layer(*layers, title=title, width=PLOT[0], height=PLOT[1])
 

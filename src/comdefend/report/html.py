@@ -54,7 +54,7 @@ def render_report(record: Record, panels: Sequence[Panel] = ()) -> str:
     summary = summarize(record)
     figures = figures_of(record)
     roc = detection_roc(record)
-    script = _script() if figures or roc else ""
+    script = drawing_script() if figures or roc else ""
     return pages.render(
         "report.html",
         record=record,
@@ -72,12 +72,17 @@ def render_report(record: Record, panels: Sequence[Panel] = ()) -> str:
         rounding=_rounding(record),
         themes={"light": charts.theme(), "dark": charts.theme(dark=True)},
         script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        script_hash=script_hash(script),
     )
 
 
+def script_hash(script: str) -> str:
+    """Return what a page's policy names its script by."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
 @cache
-def _script() -> str:
+def drawing_script() -> str:
     """Return Vega and what draws the charts with it, as one script."""
     draw = resources.files("comdefend.report") / "templates" / "charts.js"
     text = vl_convert.javascript_bundle(draw.read_text(encoding="utf-8"), charts.VEGA_LITE)

@@ -6,7 +6,7 @@ one batch among them.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.distributed
@@ -78,6 +78,27 @@ class EpochSampler(Sampler[list[int]]):
         )
         for index in range(len(self)):
             yield order[index * self.batch : (index + 1) * self.batch].tolist()
+
+
+def noisy_images(
+    images: Tensor,
+    stds: Sequence[float],
+    generator: torch.Generator,
+    share: tuple[int, int] = (0, 1),
+) -> Tensor:
+    """Add normal noise to images, and clamp them to [0, 1] again.
+
+    Args:
+        images: (B, C, h, w) float in [0, 1], this process's share of a batch.
+        stds: Standard deviations, of which each image draws one.
+        generator: Source of random numbers, the same in all processes.
+        share: Rank of this process and number of processes.
+    """
+    rank, world = share
+    count = len(images) * world
+    std = torch.tensor(stds)[torch.randint(len(stds), (count,), generator=generator)]
+    noise = std.view(-1, 1, 1, 1) * torch.randn(count, *images.shape[1:], generator=generator)
+    return (images + noise.chunk(world)[rank].to(images)).clamp(0, 1)
 
 
 def augment(

@@ -33,6 +33,10 @@ class PurifierRecipe(RecipeInSteps, frozen=True, kw_only=True, tag="purifier"):
         crop: Side of the crops, in pixels.
         zoom: Largest factor by which crops of image files are shrunk; each crop draws its own.
         flip: Mirror half of the crops.
+        image_noise: Standard deviations, for images in [0, 1], of normal noise on the crops; each
+            crop draws one of them, is clamped to [0, 1] again, and the purifier learns to rebuild
+            the crop without the noise (the MSE objective of Salman et al. 2020), as certifying
+            needs. Empty for none.
         hard: Train with the hard code, 1 where a logit exceeds the noise phi * n, instead of the
             soft one; backwards it counts as the soft one.
         logit_rate: Factor on the learning rate of the filter that makes the logits.
@@ -49,6 +53,7 @@ class PurifierRecipe(RecipeInSteps, frozen=True, kw_only=True, tag="purifier"):
     crop: int = 16
     zoom: float = 1.0
     flip: bool = False
+    image_noise: tuple[float, ...] = ()
     hard: bool = False
     learning_rate: float = 4e-3
     logit_rate: float = 0.25
@@ -66,6 +71,12 @@ class PurifierRecipe(RecipeInSteps, frozen=True, kw_only=True, tag="purifier"):
         check_zoom(self.zoom)
         if self.teacher and self.network.rates:
             raise InputError("teacher: the network's rates must be empty, a teacher has one rate")
+        if not all(0 < std <= 1 for std in self.image_noise):
+            raise InputError(f"image_noise must be above 0 and at most 1: {self.image_noise}")
+        if self.teacher and self.image_noise:
+            raise InputError(
+                "teacher: image_noise must be empty, a teacher's code is of clean images"
+            )
 
 
 class ClassifierRecipe(BaseRecipe, frozen=True, kw_only=True, tag="classifier"):

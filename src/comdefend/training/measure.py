@@ -15,6 +15,7 @@ from comdefend.nn.batches import batches, device_of
 from comdefend.nn.metrics import decibels, peak_signal_noise_ratio, round_to_8_bits
 from comdefend.nn.pixelcnn import PixelCNN
 from comdefend.nn.purifier import ComDefend
+from comdefend.training.batches import noisy_images, step_generator
 
 # Five scales with a window of 11x11 need sides of more than (11 - 1) * 2^4 pixels.
 MS_SSIM_MINIMUM = 161
@@ -90,6 +91,28 @@ def measure_fidelity(purifier: ComDefend, images: Tensor, batch: int = 25) -> Fi
         z_edges=HISTOGRAM_EDGES,
         z_shares=tuple((counts / counts.sum()).tolist()),
     )
+
+
+@torch.inference_mode()
+def measure_denoising(
+    purifier: ComDefend, images: Tensor, std: float, seed: int, batch: int = 25
+) -> float:
+    """Return the mean PSNR, in dB, of what a purifier makes of noisy images, against clean ones.
+
+    Args:
+        purifier: In evaluation mode.
+        images: (N, C, H, W) uint8.
+        std: Standard deviation of the normal noise, for images in [0, 1].
+        seed: Of the noise.
+        batch: Images per batch.
+    """
+    device, total = device_of(purifier), 0.0
+    for number, part in enumerate(batches(len(images), batch)):
+        clean = images[part].to(device).float() / 255
+        generator = step_generator(seed, f"measured noise {std:g}", number)
+        purified = round_to_8_bits(purifier(noisy_images(clean, (std,), generator)))
+        total += len(clean) * peak_signal_noise_ratio(purified, clean).item()
+    return total / len(images)
 
 
 @torch.inference_mode()

@@ -15,13 +15,13 @@ from comdefend.nn.binarize import drawn_maps, noisy_threshold, threshold
 from comdefend.nn.loss import PurifierLoss, purifier_loss, taught_loss
 from comdefend.nn.metrics import peak_signal_noise_ratio, pooled_psnr, round_to_8_bits
 from comdefend.nn.purifier import ComDefend
-from comdefend.training.batches import process_share, step_generator
+from comdefend.training.batches import noisy_images, process_share, step_generator
 from comdefend.training.card import table_card
 from comdefend.training.crops import split_images, step_loader
 from comdefend.training.descent import Descent, Figures
 from comdefend.training.initial import filter_groups, new_purifier
 from comdefend.training.kinds import PurifierRecipe
-from comdefend.training.measure import measure_fidelity, measure_same_bits
+from comdefend.training.measure import measure_denoising, measure_fidelity, measure_same_bits
 from comdefend.training.panel import ReconstructionPanel
 from comdefend.training.prepared import Finished, Prepared, count_parameters
 from comdefend.zoo import load, load_record
@@ -59,7 +59,11 @@ class PurifierTraining(Descent):
     def loss(self, batch: Tensor) -> tuple[Tensor, Figures]:
         """Return the loss of (B, C, h, w) uint8 crops, and figures to log."""
         images = (batch.float() / 255).contiguous(memory_format=torch.channels_last)
-        logits = self.network.logits(images)
+        seen = images
+        if stds := self.recipe.image_noise:
+            generator = step_generator(self.recipe.seed, "image noise", self.step)
+            seen = noisy_images(images, stds, generator, process_share())
+        logits = self.network.logits(seen)
         if self.recipe.hard:
             noise = self.recipe.network.phi * self._noise(logits)
             code = noisy_threshold(logits, noise)
@@ -118,7 +122,7 @@ class PurifierTraining(Descent):
         return whole.chunk(world)[rank].to(logits)
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        """Measure the PSNR with the hard code, on (B, C, h, w) uint8 images."""
+        """Measure the PSNR with the hard code, on (B, C, h, w) uint8 images, also under noise."""
         images = batch.float() / 255
         *lower, whole = self.network.config.bpps
         for bpp in (*lower, whole):
@@ -126,6 +130,11 @@ class PurifierTraining(Descent):
             psnr = peak_signal_noise_ratio(purified, images)
             name = "validation_psnr" if bpp == whole else f"validation_psnr_{bpp:g}bpp"
             self.log(name, psnr, prog_bar=bpp == whole, batch_size=len(batch))
+        for std in self.recipe.image_noise:
+            generator = step_generator(self.recipe.seed, f"validation noise {std:g}", batch_idx)
+            purified = self.network(noisy_images(images, (std,), generator))
+            psnr = peak_signal_noise_ratio(round_to_8_bits(purified.float()), images)
+            self.log(f"validation_psnr_noise_{std:g}", psnr, batch_size=len(batch))
 
     def filter_groups(self) -> list[dict[str, Any]]:
         """Return the filters to train; the one that makes the logits has its own learning rate."""
@@ -195,6 +204,10 @@ def _finished(module: PurifierTraining, images: Tensor, split: str) -> Finished:
             f"{bpp:g}": measure_fidelity(purifier.at(bpp), images).to_dict()
             for bpp in purifier.config.bpps[:-1]
         },
+        "psnr_under_noise": {
+            f"{std:g}": measure_denoising(purifier, images, std, recipe.seed)
+            for std in recipe.image_noise
+        },
     }
     return Finished((purifier,), measured)
 
@@ -219,6 +232,8 @@ def card(record: dict[str, Any]) -> str:
     # Older records have no entry for what did not exist yet.
     for bpp, lower in record.get("fidelity_at", {}).items():
         rows[f"PSNR at {bpp} bits per pixel"] = f"{lower['psnr']:.2f} dB"
+    for std, psnr in record.get("psnr_under_noise", {}).items():
+        rows[f"PSNR under noise {std}"] = f"{psnr:.2f} dB"
     if teacher := recipe.get("teacher"):
         rows[f"bits equal to those of `{teacher}`"] = f"{record['same_bits']:.2%}"
     rows["SSIM"] = f"{fidelity['ssim']:.4f}"

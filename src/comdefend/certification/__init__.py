@@ -1,0 +1,1 @@
+"""What is proven of a classifier behind a purifier: randomised smoothing."""
