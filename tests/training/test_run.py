@@ -235,7 +235,7 @@ def test_training_on_a_folder_of_photographs(recipes, photo_folder, tmp_path):
     ("kind", "change", "message"),
     [
         ("purifier", {"validation": 96}, "96 images are too few, 96 are held out"),
-        ("purifier", {"teacher": "rgb-12bpp"}, "rgb-12bpp has 12 maps .* has 4 at 1 of 1"),
+        ("purifier", {"teacher": "rgb-12bpp"}, "rgb-12bpp has channels 3, .* has 1"),
         ("purifier", {"start": "gray-4bpp"}, "gray-4bpp has other layers"),
         ("classifier", {"validation": 95}, "too few"),
         ("classifier", {"purifier": "nothere"}, "unknown weights 'nothere'"),

@@ -1,6 +1,7 @@
 """Attack, purify, classify, and say plainly what came of it."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -100,9 +101,15 @@ def _draw(run: Run, scene: Scene, subject: Subject, path: Path) -> None:
         other = next(s for s in run.subjects if s.name == scene.compared)
         attacked_only = {"attacked": images["attacked"]}
         others = examples(run.judge, other, chosen, attacked_only, data.classes)
-        for example, with_other in zip(shown, others, strict=True):
-            example.images[scene.compared] = with_other.images["purified"]
-            example.predictions[scene.compared] = with_other.predictions["purified"]
+        name = scene.compared
+        shown = [
+            replace(
+                example,
+                images={**example.images, name: beside.images["purified"]},
+                predictions={**example.predictions, name: beside.predictions["purified"]},
+            )
+            for example, beside in zip(shown, others, strict=True)
+        ]
     draw(shown, codes, title, path, scene.compared)
 
 
