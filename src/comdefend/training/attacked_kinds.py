@@ -68,6 +68,10 @@ class GuidedRecipe(RecipeInSteps, frozen=True, kw_only=True, tag="guided"):
             names from `comdefend.attacks.STAND_INS`.
         clean_share: Weight of the clean images against the attacked ones, from 0 to 1.
         rebuilding: Weight of the squared error per value, beside the divergence of the answers.
+        start_share: Share of the start in the weights that the training ends with, from 0 to below
+            1; the rest is what was learned. The mean of the two keeps more of the clean images and
+            more of the attacked ones than either end (Wortsman et al. 2022, "Robust fine-tuning of
+            zero-shot models").
         logit_rate: As for `PurifierRecipe`.
     """
 
@@ -87,6 +91,7 @@ class GuidedRecipe(RecipeInSteps, frozen=True, kw_only=True, tag="guided"):
     stand_ins: tuple[str, ...] = ("identity", "sigmoid-10", "sigmoid-100")
     clean_share: float = 0.5
     rebuilding: float = 10.0
+    start_share: float = 0.0
     epoch_steps: int = 100
     validation: int = 64
 
@@ -105,6 +110,8 @@ class GuidedRecipe(RecipeInSteps, frozen=True, kw_only=True, tag="guided"):
             raise InputError("classifiers: classes have no use here, where there are no labels")
         if not 0 <= self.clean_share <= 1:
             raise InputError(f"clean_share must be from 0 to 1: {self.clean_share}")
+        if not 0 <= self.start_share < 1:
+            raise InputError(f"start_share must be at least 0 and below 1: {self.start_share}")
         check_attack(self)
         _check_stand_ins(self)
 

@@ -161,6 +161,7 @@ def _same(answers: Tensor, wanted: Tensor) -> Tensor:
 def prepare(recipe: GuidedRecipe, output: Path) -> Prepared:
     """Load data and networks; see `comdefend.training.run.prepare`."""
     purifier = _started(recipe)
+    start = {name: values.clone() for name, values in purifier.state_dict().items()}
     channels = purifier.config.channels
     classifiers = [open_classifier(spec, warnings.warn) for spec in recipe.classifiers]
     images = load_training_images(recipe.data, channels)
@@ -171,6 +172,8 @@ def prepare(recipe: GuidedRecipe, output: Path) -> Prepared:
     validation = _validation(module, held_out)
 
     def finish() -> Finished:
+        for name, trained in purifier.state_dict().items():
+            trained.lerp_(start[name].to(trained), recipe.start_share)
         return Finished((purifier.eval(),), _measured(module, validation))
 
     return Prepared(
@@ -262,6 +265,8 @@ def card(record: dict[str, Any]) -> str:
         "guided by": ", ".join(f"`{classifier_name(spec)}`" for spec in recipe["classifiers"]),
         "training": f"{recipe['steps']:,} steps of {recipe['batch']} crops of "
         f"{recipe['crop']}x{recipe['crop']}, seed {recipe['seed']}",
+        # Older records have no such share.
+        "share of the start in the weights": f"{recipe.get('start_share', 0):g}",
         "attacks in training": attacks,
         "measured on": f"{record['images']:,} images ({record['measured_on']})",
     }
