@@ -136,6 +136,15 @@ def test_a_run_resumes_and_its_figures_are_those_of_its_weights(recipe, guide, t
     assert record["images"] == 16
 
 
+def test_weights_lie_between_the_start_and_what_was_learned(recipe, tmp_path):
+    learned = load_file(train(recipe, tmp_path / "learned", "float32"))
+    path = train(replace(recipe, start_share=0.25), tmp_path / "mixed", "float32")
+    start = load_file(recipe.start)
+    for name, mixed in load_file(path).items():
+        torch.testing.assert_close(mixed, 0.25 * start[name] + 0.75 * learned[name])
+    assert "| share of the start in the weights | 0.25 |" in path.with_suffix(".md").read_text()
+
+
 def test_photographs_of_any_size_need_no_labels(recipe, tmp_path):
     from PIL import Image
 
@@ -160,6 +169,7 @@ def test_rates_must_be_those_of_the_start(recipe, tmp_path):
         ({"attack": "both"}, "attack must be classifier, pipeline or none"),
         ({"classifiers": ()}, "name at least one"),
         ({"clean_share": 1.5}, "clean_share must be from 0 to 1"),
+        ({"start_share": 1.0}, "start_share must be at least 0 and below 1"),
         ({"zoom": 0.5}, "zoom must be from 1"),
         ({"stand_ins": ("none",)}, "unknown stand-ins"),
     ],

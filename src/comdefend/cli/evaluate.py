@@ -40,7 +40,7 @@ _EPILOG = """Examples:
 comdefend evaluate cifar10-small --data cifar10 --output runs/evaluation
 
 comdefend evaluate my.models:resnet --checkpoint resnet.safetensors --data folder:photos/
---defense rgb-variable@2 --defense jpeg:25 --attack bim:10 --eps 4 --output runs/mine"""
+--defense photo --defense jpeg:25 --attack bim:10 --eps 4 --output runs/mine"""
 
 
 def evaluate(
@@ -48,7 +48,7 @@ def evaluate(
     data: Annotated[str, typer.Option(help="Labelled images; their test split is used.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The evaluation's folder.")],
     defense: Annotated[
-        list[str], typer.Option(help="A defence; repeat for more.", show_default="rgb-variable@2")
+        list[str], typer.Option(help="A defence; repeat for more.", show_default="photo")
     ] = [],  # noqa: B006, Typer makes a new list for each call
     attack: Annotated[
         list[str],

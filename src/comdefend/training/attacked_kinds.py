@@ -69,9 +69,8 @@ class GuidedRecipe(RecipeInSteps, frozen=True, kw_only=True, tag="guided"):
         clean_share: Weight of the clean images against the attacked ones, from 0 to 1.
         rebuilding: Weight of the squared error per value, beside the divergence of the answers.
         start_share: Share of the start in the weights that the training ends with, from 0 to below
-            1; the rest is what was learned. The mean of the two keeps more of the clean images and
-            more of the attacked ones than either end (Wortsman et al. 2022, "Robust fine-tuning of
-            zero-shot models").
+            1; the rest is what was learned. Weights in between are networks too, since the training
+            moves them little (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
         logit_rate: As for `PurifierRecipe`.
     """
 
