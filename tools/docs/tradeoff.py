@@ -3,7 +3,7 @@
 import altair as alt
 
 from comdefend.evaluation.record import UNDEFENDED, Record
-from comdefend.report.charts import COLORS, GREY, Figure, Panel, Style, lines, look, of
+from comdefend.report.charts import COLORS, Figure, Panel, Style, lines, look, of
 
 BOUNDS = (2, 4, 8, 16)
 _FAMILIES = {
@@ -11,7 +11,6 @@ _FAMILIES = {
     "photo-clean": Style(COLORS[4], "triangle-up"),
     "jpeg": Style(COLORS[1], "square"),
     "webp": Style(COLORS[2], "diamond"),
-    "tv": Style(GREY, "cross"),
 }
 """The defences to show; a family has one line, through its rates or qualities."""
 
