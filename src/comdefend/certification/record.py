@@ -8,9 +8,7 @@ import msgspec
 
 from comdefend.certification.settings import Settings
 from comdefend.certification.smoothing import Certified
-from comdefend.common import schema
-from comdefend.common.json_files import save_json
-from comdefend.errors import DataMissingError, InputError
+from comdefend.common.json_files import load_versioned, save_json
 from comdefend.evaluation.record import UNDEFENDED, Data
 from comdefend.evaluation.statistics import Share, share_of
 
@@ -213,15 +211,8 @@ def load_certification(path: Path) -> CertificationRecord:
 
     Raises:
         DataMissingError: There is no such file.
-        InputError: It holds no record of a certification.
+        InputError: It holds no record of a certification, or one of another format.
     """
-    if not path.is_file():
-        raise DataMissingError(f"{path}: no such record")
-    where = f"{path}: not a record of a certification"
-    record = schema.decode_json(CertificationRecord, schema.read_text(str(path)), where)
-    if record.format != FORMAT:
-        raise InputError(
-            f"{path}: a record of format {record.format}, this comdefend reads {FORMAT}; "
-            "certify again"
-        )
-    return record
+    return load_versioned(
+        CertificationRecord, path, FORMAT, "a record of a certification", "certify again"
+    )

@@ -29,7 +29,7 @@ from comdefend.errors import InputError
 from comdefend.evaluation.experiment import DefensePlan, Experiment
 from comdefend.evaluation.given import Given
 from comdefend.evaluation.record import UNDEFENDED, Data
-from comdefend.evaluation.run import take_sample, usual_size
+from comdefend.evaluation.run import open_sample
 from comdefend.evaluation.subjects import Subjects
 from comdefend.nn.batches import batches
 
@@ -62,15 +62,11 @@ class Certification:
     ) -> None:
         self.device, self.progress = device, progress
         experiment = _experiment(settings)
-        sample = take_sample(experiment, given.data, usual_size(experiment, given))
-        for note in sample.notes:
-            progress(note, 0, 0)
-        if settings.images > len(sample):
-            progress(f"{settings.data}: has {len(sample)} images; all are taken", 0, 0)
 
         def announce(label: str) -> None:
             progress(label, 0, 0)
 
+        sample = open_sample(experiment, given, announce)
         # Samples are in random order, also where all images are taken.
         wanted = Wanted(count=settings.images, seed=settings.seed)
         given_places = [] if given.data is None else wanted.order(len(given.data))

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from comdefend.certification.settings import ATTACKED, DRAWS
-from comdefend.cli.options import Checkpoint, Classes, Mean, Std
+from comdefend.cli.options import Checkpoint, Classes, Crop, Mean, Resize, SkipUnreadable, Std
 from comdefend.common.defaults import RECOMMENDED
 
 
@@ -62,20 +62,9 @@ def certify(
     mean: Mean = None,
     std: Std = None,
     classes: Classes = None,
-    resize: Annotated[
-        int | None,
-        typer.Option(
-            help="Resize the shorter side to this.",
-            show_default="what the classifier takes, where that is known; 0 leaves the images",
-        ),
-    ] = None,
-    crop: Annotated[
-        int | None,
-        typer.Option(help="Then cut out the central square of this side.", show_default="the same"),
-    ] = None,
-    skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")
-    ] = False,
+    resize: Resize = None,
+    crop: Crop = None,
+    skip_unreadable: SkipUnreadable = False,
     seed: Annotated[int, typer.Option(help="Of the sample, the noise and the attacks.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     engine: Annotated[

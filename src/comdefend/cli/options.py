@@ -45,6 +45,21 @@ Classes = Annotated[
     ),
 ]
 
+Resize = Annotated[
+    int | None,
+    typer.Option(
+        help="Resize the shorter side to this.",
+        show_default="what the classifier takes, where that is known; 0 leaves the images",
+    ),
+]
+Crop = Annotated[
+    int | None,
+    typer.Option(help="Then cut out the central square of this side.", show_default="the same"),
+]
+SkipUnreadable = Annotated[
+    bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")
+]
+
 
 def classifier_spec(
     name: str | None,

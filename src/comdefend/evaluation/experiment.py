@@ -121,7 +121,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         oblivious: Attacks made on each row's bare classifier, and, where that is not the
             experiment's own, on the experiment's too (transfer).
         adaptive: Attacks made through each row's whole pipeline, in this order, each on the images
-            that still stand. Where anything is attacked, there is at least one.
+            that still stand.
         query: Attacks through the whole pipeline that see outputs only.
         corruptions: What may happen to images without an attacker, as `load_defense` names it
             (``noise:0.1``, ``jpeg:10``, ``median:5``): each row's accuracy on such images.
@@ -179,8 +179,6 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         check_stand_ins(self.stand_ins)
         if not self.stand_ins:
             raise InputError("stand_ins: name at least one")
-        if self.plans and not self.adaptive:
-            raise InputError("adaptive: name at least one attack; no oblivious figure stands alone")
         if self.train_classifier and (self.checkpoint or self.mean):
             raise InputError("a classifier that is trained takes no checkpoint, mean or std")
         if self.fit and (self.resize or self.crop):

@@ -49,6 +49,10 @@ def build_experiment(
             for row in defenses
         ]
     experiment = schema.build(Experiment, fields, where)
+    if not experiment.adaptive:
+        raise InputError(
+            f"{where}: adaptive: name at least one attack; no oblivious figure stands alone"
+        )
     try:
         attacks_of(experiment, attacks)
     except InputError as error:

@@ -6,9 +6,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
-from comdefend.common import schema
-from comdefend.common.json_files import save_json
-from comdefend.errors import DataMissingError, InputError
+from comdefend.common.json_files import load_versioned, save_json
 from comdefend.evaluation.findings import Check, Defense
 
 FORMAT = 1
@@ -213,17 +211,6 @@ def load_record(path: Path) -> Record:
         DataMissingError: There is no such file.
         InputError: It holds no record, or one of another format.
     """
-    if not path.is_file():
-        raise DataMissingError(f"{path}: no such record")
-    text = schema.read_text(str(path))
-    found = schema.decode_json(_Format, text, f"{path}: not a record of an evaluation").format
-    if found != FORMAT:
-        raise InputError(
-            f"{path}: a record of format {found}, this comdefend reads {FORMAT}; "
-            "run the evaluation again"
-        )
-    return schema.decode_json(Record, text, f"{path}: not a record of an evaluation")
-
-
-class _Format(msgspec.Struct):
-    format: int
+    return load_versioned(
+        Record, path, FORMAT, "a record of an evaluation", "run the evaluation again"
+    )

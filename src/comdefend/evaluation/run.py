@@ -62,15 +62,11 @@ class Run:
     ) -> None:
         self.experiment, self.device, self.progress = experiment, device, progress
         self.attacks = attacks_of(experiment, given.attacks)
-        data = take_sample(experiment, given.data, usual_size(experiment, given))
-        for note in data.notes:
-            progress(note, 0, 0)
-        if experiment.images > len(data):
-            progress(f"{experiment.data}: has {len(data)} images; all are taken", 0, 0)
 
         def announce(label: str) -> None:
             progress(label, 0, 0)
 
+        data = open_sample(experiment, given, announce)
         subjects = Subjects(experiment, output, device, data, announce, given)
         self.main = subjects.main()
         self.data, images = subjects.data, subjects.images
@@ -145,6 +141,20 @@ def run_experiment(
     return Run(experiment, output, device, progress).measure()
 
 
+def open_sample(experiment: Experiment, given: Given, announce: Callable[[str], None]) -> ImageSet:
+    """Return the images of an experiment as its classifier takes them, and say what stands out.
+
+    Raises:
+        InputError, DataMissingError, ImageError: As for `take_sample`.
+    """
+    data = take_sample(experiment, given.data, _usual_size(experiment, given))
+    for note in data.notes:
+        announce(note)
+    if experiment.images > len(data):
+        announce(f"{experiment.data}: has {len(data)} images; all are taken")
+    return data
+
+
 def take_sample(
     experiment: Experiment,
     given: ImageSet | None = None,
@@ -180,7 +190,7 @@ def take_sample(
     return data
 
 
-def usual_size(experiment: Experiment, given: Given) -> tuple[int, int] | None:
+def _usual_size(experiment: Experiment, given: Given) -> tuple[int, int] | None:
     """Return resize and crop of the classifier's own images, where they are known and wanted."""
     named = given.classifier is None and experiment.train_classifier is None
     if not (experiment.fit and named):

@@ -3,16 +3,15 @@
 from pathlib import Path
 
 import altair as alt
-from markupsafe import Markup
 
 from comdefend.certification.record import CertificationRecord, Level
 from comdefend.common.atomic import atomic_write
 from comdefend.evaluation.statistics import Share, share_of
-from comdefend.report import charts, pages
+from comdefend.report import pages
 from comdefend.report.certified import level_rows, notes
 from comdefend.report.charts import COLORS, GREY, Figure, Style, lines, look, percentages
 from comdefend.report.figures import point_of
-from comdefend.report.html import drawing_script, script_hash
+from comdefend.report.html import scripted
 
 _CERTIFIED, _ATTACKED, _ALONE = "certified", "smoothed, attacked", "classifier alone, attacked"
 _LOOKS = {
@@ -75,7 +74,6 @@ def write_certificate(record: CertificationRecord, path: Path) -> None:
 def render_certificate(record: CertificationRecord) -> str:
     """Return the report of a certification as HTML, by the same rules as `render_report`."""
     head, *rows = level_rows(record)
-    script = drawing_script()
     return pages.render(
         "certified.html",
         record=record,
@@ -83,9 +81,7 @@ def render_certificate(record: CertificationRecord) -> str:
         rows=rows,
         notes=notes(record),
         figure=certified_curve(record),
-        themes={"light": charts.theme(), "dark": charts.theme(dark=True)},
-        script=Markup(script),
-        script_hash=script_hash(script),
+        **scripted(draws=True),
     )
 
 

@@ -54,7 +54,6 @@ def render_report(record: Record, panels: Sequence[Panel] = ()) -> str:
     summary = summarize(record)
     figures = figures_of(record)
     roc = detection_roc(record)
-    script = drawing_script() if figures or roc else ""
     return pages.render(
         "report.html",
         record=record,
@@ -70,19 +69,26 @@ def render_report(record: Record, panels: Sequence[Panel] = ()) -> str:
         roc=roc,
         rows=_sorted_rows(record),
         rounding=_rounding(record),
-        themes={"light": charts.theme(), "dark": charts.theme(dark=True)},
-        script=Markup(script),
-        script_hash=script_hash(script),
+        **scripted(draws=bool(figures or roc)),
     )
 
 
-def script_hash(script: str) -> str:
-    """Return what a page's policy names its script by."""
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+def scripted(draws: bool) -> dict[str, Any]:
+    """Return what a page needs to draw its charts, and its policy to know the script by.
+
+    Args:
+        draws: Whether it has charts; otherwise the script is empty.
+    """
+    script = _script() if draws else ""
+    return {
+        "themes": {"light": charts.theme(), "dark": charts.theme(dark=True)},
+        "script": Markup(script),
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    }
 
 
 @cache
-def drawing_script() -> str:
+def _script() -> str:
     """Return Vega and what draws the charts with it, as one script."""
     draw = resources.files("comdefend.report") / "templates" / "charts.js"
     text = vl_convert.javascript_bundle(draw.read_text(encoding="utf-8"), charts.VEGA_LITE)
