@@ -51,7 +51,7 @@ def attack_within(
     Steps are 2 radius / steps long, as SmoothAdv's.
 
     Args:
-        model: Images in [0, 1] to logits, in evaluation mode; weights that want gradients get them.
+        model: Images in [0, 1] to logits, in evaluation mode.
         image: (C, H, W) float in [0, 1].
         label: Its class.
         radius: Of the ball, for images in [0, 1].
@@ -63,11 +63,12 @@ def attack_within(
         (C, H, W) in [0, 1], on the CPU.
     """
     foolbox = require("foolbox", "evaluate")
-    device = device_of(model)
+    # A copy, whose weights have no gradients: attacks need those of images alone.
+    own, device = copy.deepcopy(model).requires_grad_(False), device_of(model)
     with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng():
         torch.manual_seed(seed)
         attacked = foolbox.attacks.L2PGD(rel_stepsize=2 / steps, steps=steps).run(
-            foolbox.PyTorchModel(model, bounds=(0, 1), device=device),
+            foolbox.PyTorchModel(own, bounds=(0, 1), device=device),
             image.unsqueeze(0).to(device),
             foolbox.criteria.Misclassification(torch.tensor([label], device=device)),
             epsilon=radius,
@@ -88,11 +89,8 @@ class Adversary:
     """
 
     def __init__(self, smoothed: Smoothed, classifier: nn.Module, radii: Sequence[float]) -> None:
-        self.smoothed, self.radii = smoothed, radii
-        # Copies, whose weights have no gradients: attacks need those of images alone.
-        self.classifier = copy.deepcopy(classifier).requires_grad_(False)
-        pipeline = copy.deepcopy(smoothed.base.pipeline).requires_grad_(False)
-        self._soft = MeanProbability(pipeline, smoothed.sigma, DRAWS)
+        self.smoothed, self.classifier, self.radii = smoothed, classifier, radii
+        self._soft = MeanProbability(smoothed.base.pipeline, smoothed.sigma, DRAWS)
 
     def attack(self, pixels: Tensor, image: Image) -> Attacked:
         """Attack (C, H, W) pixels of which `image` was found."""
