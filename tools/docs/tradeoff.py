@@ -33,7 +33,7 @@ def _panel(record: Record, eps: float) -> Panel:
             {"series": family, "x": 100 * clean, "y": 100 * attacked, "text": setting or "2"}
         )
     bare = 100 * record.row(defense=UNDEFENDED, threat="clean").accuracy
-    scale = alt.Scale(domain=[20, 100])
+    scale = alt.Scale(zero=False, padding=16)
     x = alt.X("x:Q", title="clean accuracy, %", scale=scale, axis=alt.Axis(tickCount=5))
     y = alt.Y("y:Q", title="under attack, %", scale=alt.Scale(domain=[0, 100]))
     heading = alt.Title(f"BIM within {eps}/255", subtitle=f"without a defence: {bare:.0f} % clean")
