@@ -42,7 +42,9 @@ def certified_curve(record: CertificationRecord) -> Figure:
         "x:Q",
         title="L2 radius",
         scale=alt.Scale(domain=[0, record.largest_radius], nice=False),
-        axis=alt.Axis(values=[level.radius for level in record.levels], labelOverlap="greedy"),
+        axis=alt.Axis(
+            values=[level.radius for level in record.levels], labelOverlap="greedy", format=".4~f"
+        ),
     )
     y = percentages(alt.Y)
     tips = {"series": "what", "radius": "radius", "accuracy": "accuracy", "images": "images"}
