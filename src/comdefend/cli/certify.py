@@ -23,10 +23,10 @@ an L2 radius within which nothing changes it, with probability 99.9 % for each i
 is the answer of that majority, not of the classifier alone. Where no class has a clear majority
 there is no answer; such images are given up early.
 
-A larger --sigma reaches farther and costs accuracy: a purifier that has been trained on noisy
-images (image_noise of its recipe) costs less. --n 1000 proves radii up to 2.46 sigma, in seconds
-for an image of 32x32 on two cores; 10000 reach 3.2 sigma; 100000, as in papers, 3.8 sigma, and take
-a hundred times as long. Defence and classifier must not draw at random.
+A larger --sigma reaches farther and costs accuracy; train a purifier on noisy images for it
+(image_noise in its recipe). --n 1000 proves radii up to 2.46 sigma; 10000 reach 3.2 sigma; 100000,
+as in papers, 3.8 sigma, with a hundred times as many passes. Defence and classifier must not draw
+at random.
 
 Some images are attacked too (PGD in L2 on the smoothed classifier, and on the classifier alone):
 what is left there above the certified accuracy is the price of a proof.
