@@ -91,6 +91,52 @@ def test_the_gradient_is_that_of_the_formula(attack, recipe, images):
         assert (one - other).norm() <= 1e-3 * other.norm() + 1e-7
 
 
+def test_the_gradient_under_noise(recipe, images):
+    own = replace(recipe, attack="none", image_noise=(0.25, 0.5), rates=(), rebuilding=3.0)
+    trained = module(own)
+    purifier, (guide,), clean = trained.network, trained.guides, images.images[:4] / 255
+    loss, _ = trained.loss(images.images[:4])
+    found = torch.autograd.grad(loss, list(purifier.parameters()))
+
+    generator = step_generator(0, "image noise", 0)
+    std = torch.tensor([0.25, 0.5])[torch.randint(2, (4,), generator=generator)].view(4, 1, 1, 1)
+    seen = (clean + std * torch.randn(clean.shape, generator=generator)).clamp(0, 1)
+    logits = purifier.encoder(seen)
+    attacks = step_generator(0, "attacks", 0)
+    torch.randint(1, (), generator=attacks)
+    noise = torch.randn(logits.shape, generator=attacks)
+    soft = torch.sigmoid(logits - noise)
+    purified = purifier.decoder((logits > noise).float() + soft - soft.detach())
+    # What is wanted is the answer to the image without the noise.
+    wanted, answers = F.softmax(guide(clean), 1), F.log_softmax(guide(purified), 1)
+    divergence = (wanted * (wanted.log() - answers)).sum(1).mean()
+    expected = divergence + 3 * (purified - clean).square().mean()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
+    for one, other in zip(
+        found, torch.autograd.grad(expected, list(purifier.parameters())), strict=True
+    ):
+        assert (one - other).norm() <= 1e-3 * other.norm() + 1e-7
+
+
+def test_a_ramp_raises_the_bound_step_by_step(recipe, images, monkeypatch):
+    trained = module(replace(recipe, steps=100, attack_eps=8.0, attack_ramp=0.5))
+    clean = images.images[:2] / 255
+    labels = torch.zeros(2, dtype=torch.long)
+    found = []
+    for step in (0, 24, 49, 99):
+        monkeypatch.setattr(GuidedTraining, "step", step)
+        changes = [
+            (trained._attacked(trained.guides[0], clean, labels, step_generator(seed, "a", 0)))
+            for seed in range(20)
+        ]
+        found.append(255 * max(float((moved - clean).abs().max()) for moved in changes))
+    # The bound of a step is drawn from half a grey level up to the largest.
+    assert found[0] <= 0.5 + 1e-3
+    assert 2 < found[1] <= 4 + 1e-3
+    assert 5 < found[2] <= 8 + 1e-3
+    assert found[3] == pytest.approx(found[2])
+
+
 def test_a_divergence_is_that_of_kullback_and_leibler():
     wanted, answers = torch.tensor([[0.75, 0.25]]), torch.tensor([[0.5, 0.5]])
     expected = 0.75 * torch.tensor(1.5).log() + 0.25 * torch.tensor(0.5).log()
@@ -145,6 +191,20 @@ def test_weights_lie_between_the_start_and_what_was_learned(recipe, tmp_path):
     assert "| share of the start in the weights | 0.25 |" in path.with_suffix(".md").read_text()
 
 
+def test_a_purifier_of_noisy_images_is_measured_on_them(recipe, guide, tmp_path):
+    own = replace(recipe, attack="none", image_noise=(0.25,))
+    path = train(own, tmp_path / "run", "float32")
+    record = comdefend.load_record(path)
+    clean, _, wanted = prepare(own, tmp_path / "again").validation.dataset.tensors
+    generator = step_generator(0, "measured noise 0.25", 0)
+    torch.randint(1, (len(clean),), generator=generator)
+    noisy = (clean + 0.25 * torch.randn(clean.shape, generator=generator)).clamp(0, 1)
+    pair = DefendedClassifier(comdefend.load(path), comdefend.load_classifier(guide))
+    same = (apply(pair, noisy).argmax(1) == wanted.argmax(1)).float().mean().item()
+    assert record["same"]["4"]["noise_0.25"] == pytest.approx(same)
+    assert f", {same:.0%} under noise 0.25; PSNR" in model_card(record)
+
+
 def test_photographs_of_any_size_need_no_labels(recipe, tmp_path):
     from PIL import Image
 
@@ -171,6 +231,8 @@ def test_rates_must_be_those_of_the_start(recipe, tmp_path):
         ({"clean_share": 1.5}, "clean_share must be from 0 to 1"),
         ({"start_share": 1.0}, "start_share must be at least 0 and below 1"),
         ({"zoom": 0.5}, "zoom must be from 1"),
+        ({"attack_ramp": 1.5}, "attack_ramp must be from 0 to 1"),
+        ({"image_noise": (64.0,)}, "image_noise must be above 0 and at most 1"),
         ({"stand_ins": ("none",)}, "unknown stand-ins"),
     ],
 )

@@ -12,6 +12,7 @@ from comdefend.defenses import DefendedClassifier
 from comdefend.errors import InputError, WeightsError
 from comdefend.nn.batches import apply
 from comdefend.nn.metrics import peak_signal_noise_ratio, pooled_psnr, round_to_8_bits
+from comdefend.training.batches import step_generator
 from comdefend.training.fit import _is_whole, fit
 from comdefend.training.recipe import build_recipe
 from comdefend.training.run import model_card, prepare, train
@@ -199,6 +200,23 @@ def test_training_on_purified_images(recipes, trained, test_images, tmp_path):
     assert "accuracy on purified images" in path.with_suffix(".md").read_text()
     # The purified images of training and test were kept.
     assert len(list((tmp_path / "run" / "purified").glob("*.safetensors"))) == 2
+
+
+def test_a_classifier_of_noisy_images_is_measured_on_them(recipes, trained, test_images, tmp_path):
+    purifier = trained("purifier")
+    recipe = replace(recipes["classifier"], purifier=str(purifier), epochs=1, image_noise=(0.1,))
+    path = train(recipe, tmp_path / "run", "float32")
+    record, classifier = comdefend.load_record(path), comdefend.load_classifier(path)
+    clean = test_images.images.float() / 255
+    generator = step_generator(0, "measured noise 0.1", 0)
+    torch.randint(1, (len(clean),), generator=generator)
+    noisy = (clean + 0.1 * torch.randn(clean.shape, generator=generator)).clamp(0, 1)
+    answers = apply(classifier, apply(comdefend.load(purifier), noisy)).argmax(1)
+    right = (answers == test_images.labels).float().mean().item()
+    assert record["accuracy_under_noise"]["0.1"] == pytest.approx(right)
+    assert f"| accuracy under noise 0.1 | {right:.2%} |" in path.with_suffix(".md").read_text()
+    # Every epoch draws new noise, so nothing is purified ahead of the training images.
+    assert len(list((tmp_path / "run" / "purified").glob("*.safetensors"))) == 1
 
 
 def test_training_goes_on_from_given_weights(recipes, trained, tmp_path):

@@ -141,6 +141,27 @@ def test_a_classifiers_gradient(recipes, images, labelled, complement):
     assert_gradient(module, labelled, formula)
 
 
+@pytest.mark.parametrize("purified", [False, True])
+def test_a_classifiers_gradient_under_noise(recipes, images, labelled, purified):
+    recipe = replace(recipes["classifier"], cutout=0, image_noise=(0.25, 0.5))
+    purifier = new_purifier(recipes["purifier"].network, seed=9).eval() if purified else None
+    network = new_classifier(recipe.network, images, 0)
+    module = ClassifierTraining(recipe, network, 4, purifier)
+
+    def formula():
+        views = augment(labelled[0] / 255, step_generator(0, "augmentation", 0), 2, True)
+        generator = step_generator(0, "image noise", 0)
+        std = torch.tensor([0.25, 0.5])[torch.randint(2, (8,), generator=generator)]
+        noise = torch.randn(views.shape, generator=generator)
+        seen = (views + std.view(8, 1, 1, 1) * noise).clamp(0, 1)
+        if purifier is not None:
+            seen = purifier(seen).detach()
+        likelihood = F.log_softmax(network(seen), 1)
+        return -0.9 * likelihood[range(8), labelled[1]].mean() - 0.1 * likelihood.mean()
+
+    assert_gradient(module, labelled, formula)
+
+
 def test_a_denoisers_gradient(recipes, guide, pixels):
     classifier = comdefend.load_classifier(guide)
     module = DenoiserTraining(recipes["denoiser"], classifier)

@@ -12,7 +12,13 @@ from comdefend.errors import InputError
 from comdefend.nn.classifier import ClassifierConfig
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.denoiser import DenoiserConfig
-from comdefend.training.base_recipe import BaseRecipe, RecipeInSteps, check_zoom
+from comdefend.training.base_recipe import (
+    BaseRecipe,
+    RecipeInSteps,
+    check_image_noise,
+    check_share,
+    check_zoom,
+)
 
 Attacked = Literal["classifier", "pipeline", "none"]
 
@@ -63,9 +69,14 @@ class GuidedRecipe(RecipeInSteps, frozen=True, kw_only=True, tag="guided"):
         attack: Whom the attacks of training meet: ``classifier`` (the attacker does not know the
             purifier), ``pipeline`` (the attacker has both), or ``none``.
         attack_eps: Largest bound of the attacks, in units of 1/255; each step draws its own.
+        attack_ramp: Share of the training, from 0 to 1, over which the largest bound grows from 0
+            to ``attack_eps``. A purifier that meets strong attacks at once learns to say nothing.
         attack_steps: Steps of each attack, from a random start.
         stand_ins: Gradients that attacks on the pipeline use in place of the threshold's, in turn,
             names from `comdefend.attacks.STAND_INS`.
+        image_noise: As for `PurifierRecipe`, on clean and attacked images; the answers are still
+            compared with those to the images without noise. Alone, with ``attack: none``, it is the
+            STAB objective of Salman et al. 2020, as certifying needs.
         clean_share: Weight of the clean images against the attacked ones, from 0 to 1.
         rebuilding: Weight of the squared error per value, beside the divergence of the answers.
         start_share: Share of the start in the weights that the training ends with, from 0 to below
@@ -86,8 +97,10 @@ class GuidedRecipe(RecipeInSteps, frozen=True, kw_only=True, tag="guided"):
     logit_rate: float = 0.25
     attack: Attacked = "classifier"
     attack_eps: float = 8.0
+    attack_ramp: float = 0.0
     attack_steps: int = 1
     stand_ins: tuple[str, ...] = ("identity", "sigmoid-10", "sigmoid-100")
+    image_noise: tuple[float, ...] = ()
     clean_share: float = 0.5
     rebuilding: float = 10.0
     start_share: float = 0.0
@@ -107,8 +120,8 @@ class GuidedRecipe(RecipeInSteps, frozen=True, kw_only=True, tag="guided"):
             raise InputError("classifiers: name at least one")
         if any(as_spec(classifier).classes for classifier in self.classifiers):
             raise InputError("classifiers: classes have no use here, where there are no labels")
-        if not 0 <= self.clean_share <= 1:
-            raise InputError(f"clean_share must be from 0 to 1: {self.clean_share}")
+        check_share(self, "attack_ramp", "clean_share")
+        check_image_noise(self.image_noise)
         if not 0 <= self.start_share < 1:
             raise InputError(f"start_share must be at least 0 and below 1: {self.start_share}")
         check_attack(self)

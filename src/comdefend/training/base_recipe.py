@@ -74,3 +74,16 @@ def check_zoom(zoom: float) -> None:
     """Raise InputError unless a factor by which crops are shrunk is at least 1."""
     if not 1 <= zoom <= MAX_ZOOM:
         raise InputError(f"zoom must be from 1 to {MAX_ZOOM}: {zoom}")
+
+
+def check_share(recipe: BaseRecipe, *fields: str) -> None:
+    """Raise InputError unless fields of a recipe are from 0 to 1."""
+    for name in fields:
+        if not 0 <= (value := getattr(recipe, name)) <= 1:
+            raise InputError(f"{name} must be from 0 to 1: {value}")
+
+
+def check_image_noise(stds: tuple[float, ...]) -> None:
+    """Raise InputError unless standard deviations of noise on images in [0, 1] make sense."""
+    if not all(0 < std <= 1 for std in stds):
+        raise InputError(f"image_noise must be above 0 and at most 1: {stds}")

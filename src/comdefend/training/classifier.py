@@ -1,5 +1,6 @@
 """Training a small classifier on clean or purified images."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +18,13 @@ from comdefend.errors import InputError
 from comdefend.nn.batches import apply, batches, fingerprint
 from comdefend.nn.classifier import SmallClassifier
 from comdefend.nn.purifier import ComDefend
-from comdefend.training.batches import augment, epoch_batch, epoch_loader, step_generator
+from comdefend.training.batches import (
+    augment,
+    epoch_batch,
+    epoch_loader,
+    noisy_images,
+    step_generator,
+)
 from comdefend.training.card import table_card
 from comdefend.training.descent import Descent, Figures
 from comdefend.training.initial import new_classifier
@@ -42,14 +49,22 @@ class ClassifierTraining(Descent):
         recipe: Loss, optimisers, schedule and augmentation.
         classifier: To train.
         steps: Number of steps.
+        purifier: In front of it, where images are noisy; None for none.
     """
 
     network: SmallClassifier
     recipe: ClassifierRecipe
     shown: ClassVar = ("accuracy",)
 
-    def __init__(self, recipe: ClassifierRecipe, classifier: SmallClassifier, steps: int) -> None:
+    def __init__(
+        self,
+        recipe: ClassifierRecipe,
+        classifier: SmallClassifier,
+        steps: int,
+        purifier: ComDefend | None = None,
+    ) -> None:
         super().__init__(recipe, classifier, steps, momentum=0.9)
+        self.purifier = None if purifier is None else purifier.requires_grad_(False)
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Figures]:
         """Return the loss of (B, C, H, W) uint8 images and their (B,) labels."""
@@ -58,17 +73,53 @@ class ClassifierTraining(Descent):
         images = augment(
             pixels.float() / 255, generator, recipe.translate, recipe.flip, recipe.cutout
         )
+        if recipe.image_noise:
+            images = self.noisy(images, step_generator(recipe.seed, "image noise", self.step))
         logits = self.network(images.contiguous(memory_format=torch.channels_last))
         loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
         if recipe.complement:
             loss = loss + complement_loss(logits.float(), labels)
         return loss, {"accuracy": (logits.argmax(1) == labels).float().mean()}
 
+    def noisy(
+        self, images: Tensor, generator: torch.Generator, stds: Sequence[float] | None = None
+    ) -> Tensor:
+        """Put noise on (N, C, H, W) images, of the recipe's sizes or others, and purify them."""
+        seen = noisy_images(images, stds or self.recipe.image_noise, generator)
+        if self.purifier is None:
+            return seen
+        with torch.no_grad():
+            return self.purifier.eval()(seen)
+
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Measure the accuracy on training images that were held out."""
+        """Measure the accuracy on training images that were held out, also under noise."""
         pixels, labels = batch
-        hits = self.network(pixels.float() / 255).argmax(1) == labels
-        self.log("validation_accuracy", hits.float().mean(), prog_bar=True, batch_size=len(labels))
+        images = pixels.float() / 255
+        self._log_accuracy("validation_accuracy", images, labels)
+        for std in self.recipe.image_noise:
+            generator = step_generator(self.recipe.seed, f"validation noise {std:g}", batch_idx)
+            noisy = self.noisy(images, generator, (std,))
+            self._log_accuracy(f"validation_accuracy_noise_{std:g}", noisy, labels)
+
+    def _log_accuracy(self, name: str, images: Tensor, labels: Tensor) -> None:
+        hits = self.network(images).argmax(1) == labels
+        self.log(name, hits.float().mean(), prog_bar=True, batch_size=len(labels))
+
+    @torch.inference_mode()
+    def accuracy_under_noise(self, images: ImageSet, std: float, batch: int = 250) -> float:
+        """Return the share of noisy images, purified where there is a purifier, that it gets right.
+
+        Args:
+            images: To put noise on, once each.
+            std: Standard deviation, for images in [0, 1].
+            batch: Images per batch.
+        """
+        hits = 0
+        for number, part in enumerate(batches(len(images), batch)):
+            generator = step_generator(self.recipe.seed, f"measured noise {std:g}", number)
+            noisy = self.noisy(images.images[part].float() / 255, generator, (std,))
+            hits += int((self.network(noisy).argmax(1) == images.labels[part]).sum())
+        return hits / len(images)
 
 
 def prepare(recipe: ClassifierRecipe, output: Path) -> Prepared:
@@ -79,11 +130,13 @@ def prepare(recipe: ClassifierRecipe, output: Path) -> Prepared:
     _check_classes(recipe, start, clean)
     count = held_out_count(len(clean), recipe, 2)
     store = Store(output / "purified", {"torch": torch.__version__})
-    data = clean if purifier is None else _purified(clean, purifier, store)
+    # Images under noise are purified anew every time; the others once, before training.
+    once = purifier is not None and not recipe.image_noise
+    data = _purified(clean, purifier, store) if once else clean
     validation, training = data.hold_out(count, recipe.seed)
     classifier = start or new_classifier(recipe.network, training, recipe.seed)
     steps = len(training) // epoch_batch(len(training), recipe) * recipe.epochs
-    module = ClassifierTraining(recipe, classifier, steps)
+    module = ClassifierTraining(recipe, classifier, steps, purifier)
 
     def finish() -> Finished:
         trained = rounded_to_16_bits(module.network.eval())
@@ -95,6 +148,9 @@ def prepare(recipe: ClassifierRecipe, output: Path) -> Prepared:
             "measured_on": split,
             "images": len(images),
             "accuracy": measure_accuracy(trained, images),
+            "accuracy_under_noise": {
+                f"{std:g}": module.accuracy_under_noise(images, std) for std in recipe.image_noise
+            },
         }
         if purifier is not None:
             purified = _purified(images, purifier, store)
@@ -179,6 +235,8 @@ def card(record: dict[str, Any]) -> str:
     if recipe.get("purifier"):
         rows["trained on images purified by"] = f"`{recipe['purifier']}`"
         rows["accuracy on purified images"] = f"{record['purified_accuracy']:.2%}"
+    for std, accuracy in record.get("accuracy_under_noise", {}).items():
+        rows[f"accuracy under noise {std}"] = f"{accuracy:.2%}"
     if recipe.get("complement"):
         rows["objective"] = "cross-entropy and complement entropy"
     return table_card("Classifier", rows, record)

@@ -1,6 +1,7 @@
 """Training a purifier by what classifiers make of its images; no labels are needed."""
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +20,7 @@ from comdefend.errors import InputError
 from comdefend.nn.batches import apply, batches
 from comdefend.nn.binarize import noisy_threshold
 from comdefend.nn.purifier import ComDefend
-from comdefend.training.batches import step_generator
+from comdefend.training.batches import noisy_images, step_generator
 from comdefend.training.card import classifier_name, counted, table_card
 from comdefend.training.crops import split_images, step_loader
 from comdefend.training.descent import Descent, Figures
@@ -78,7 +79,11 @@ class GuidedTraining(Descent):
                 target = DefendedClassifier(with_stand_in(self.network.at(bpp), turn), guide)
             attacked = self._attacked(target, clean, wanted.argmax(1), generator)
             images = torch.cat([clean, attacked])
-        purified = self._purified(images, bpp, turn, generator)
+        seen = images
+        if stds := recipe.image_noise:
+            noise = step_generator(recipe.seed, "image noise", self.step)
+            seen = noisy_images(images, stds, noise)
+        purified = self._purified(seen, bpp, turn, generator)
         parts = divergences(guide(purified), wanted.repeat(len(images) // len(clean), 1))
         on_clean, on_attacked = parts[: len(clean)].mean(), parts[len(clean) :].mean()
         error = (purified - clean.repeat(len(images) // len(clean), 1, 1, 1)).square().mean()
@@ -95,9 +100,10 @@ class GuidedTraining(Descent):
     def _attacked(
         self, target: nn.Module, clean: Tensor, labels: Tensor, generator: torch.Generator
     ) -> Tensor:
+        ramp = self.recipe.attack_ramp * self.recipe.steps
+        most = self.recipe.attack_eps * min(1.0, (self.step + 1) / max(ramp, 1.0))
         least = min(0.5, self.recipe.attack_eps)
-        share = float(torch.rand((), generator=generator))
-        eps = least + share * (self.recipe.attack_eps - least)
+        eps = least + float(torch.rand((), generator=generator)) * max(0.0, most - least)
         return training_attack(
             target, clean, labels, eps, self.recipe.attack_steps, generator
         ).contiguous(memory_format=torch.channels_last)
@@ -130,13 +136,19 @@ class GuidedTraining(Descent):
             generator = step_generator(self.recipe.seed, "validation", batch_idx)
             attack = (self.recipe.attack_eps, _VALIDATION_STEPS, generator)
             attacked = training_attack(defended, clean, wanted.argmax(1), *attack)
-        for name, images in (("clean", clean), ("attacked", attacked)):
+        for name, images in (("clean", clean), ("attacked", attacked), *self.noisy(clean)):
             answers = defended(images)
             figures = {
                 f"validation_divergence_{name}": divergences(answers, wanted).mean(),
                 f"validation_same_{name}": _same(answers, wanted),
             }
             self.log_dict(figures, prog_bar=True, batch_size=len(clean))
+
+    def noisy(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Yield (N, C, H, W) images under each noise of the recipe, with a name for it."""
+        for std in self.recipe.image_noise:
+            generator = step_generator(self.recipe.seed, f"measured noise {std:g}", 0)
+            yield f"noise_{std:g}", noisy_images(images, (std,), generator)
 
     def filter_groups(self) -> list[dict[str, Any]]:
         """Return the filters to train; the one that makes the logits has its own learning rate."""
@@ -225,7 +237,7 @@ def _measured(module: GuidedTraining, validation: TensorDataset) -> dict[str, An
         defended = DefendedClassifier(rate, module.guides[0])
         same[f"{bpp:g}"] = {
             name: _same(apply(defended, images, _BATCH), wanted).item()
-            for name, images in (("clean", clean), ("attacked", attacked))
+            for name, images in (("clean", clean), ("attacked", attacked), *module.noisy(clean))
         }
         fidelity[f"{bpp:g}"] = measure_fidelity(rate, (clean * 255).round().byte()).to_dict()
     return {
@@ -274,7 +286,11 @@ def card(record: dict[str, Any]) -> str:
     for bpp, same in record["same"].items():
         rows[f"at {bpp} bits per pixel"] = (
             f"{same['clean']:.0%} of the first guide's answers stay, {same['attacked']:.0%} on "
-            f"images attacked on the guide alone within {recipe['attack_eps']:g}/255; PSNR "
-            f"{fidelity[bpp]['psnr']:.2f} dB"
+            f"images attacked on the guide alone within {recipe['attack_eps']:g}/255"
+            + "".join(
+                f", {same[f'noise_{std:g}']:.0%} under noise {std:g}"
+                for std in recipe.get("image_noise", ())
+            )
+            + f"; PSNR {fidelity[bpp]['psnr']:.2f} dB"
         )
     return table_card("Purifier guided by a classifier", rows, record)

@@ -6,7 +6,12 @@ from comdefend.nn.classifier import ClassifierConfig
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.pixelcnn import PixelCNNConfig
 from comdefend.training.attacked_kinds import DefenseRecipe, DenoiserRecipe, GuidedRecipe
-from comdefend.training.base_recipe import BaseRecipe, RecipeInSteps, check_zoom
+from comdefend.training.base_recipe import (
+    BaseRecipe,
+    RecipeInSteps,
+    check_image_noise,
+    check_zoom,
+)
 
 __all__ = [
     "ClassifierRecipe",
@@ -71,8 +76,7 @@ class PurifierRecipe(RecipeInSteps, frozen=True, kw_only=True, tag="purifier"):
         check_zoom(self.zoom)
         if self.teacher and self.network.rates:
             raise InputError("teacher: the network's rates must be empty, a teacher has one rate")
-        if not all(0 < std <= 1 for std in self.image_noise):
-            raise InputError(f"image_noise must be above 0 and at most 1: {self.image_noise}")
+        check_image_noise(self.image_noise)
         if self.teacher and self.image_noise:
             raise InputError(
                 "teacher: image_noise must be empty, a teacher's code is of clean images"
@@ -94,6 +98,8 @@ class ClassifierRecipe(BaseRecipe, frozen=True, kw_only=True, tag="classifier"):
         flip: Mirror half of the training images.
         purifier: Train on images purified by these weights, a shipped name or a ``.safetensors``
             file (the paper's defence at training and test time).
+        image_noise: As for `PurifierRecipe`: train on noisy images, or on what the purifier makes
+            of them; every epoch draws new noise. As certifying needs (Cohen et al. 2019).
         complement: Add the complement objective (Chen et al. 2019) to the loss.
     """
 
@@ -108,6 +114,7 @@ class ClassifierRecipe(BaseRecipe, frozen=True, kw_only=True, tag="classifier"):
     cutout: int = 0
     flip: bool = True
     purifier: str | None = None
+    image_noise: tuple[float, ...] = ()
     complement: bool = False
     validation: int = 1000
 
@@ -118,6 +125,7 @@ class ClassifierRecipe(BaseRecipe, frozen=True, kw_only=True, tag="classifier"):
             raise InputError("translate must be from 0 to 8 and cutout from 0 to 16 pixels")
         if not 0 <= self.label_smoothing < 1:
             raise InputError(f"label_smoothing must be in [0, 1): {self.label_smoothing}")
+        check_image_noise(self.image_noise)
 
 
 class PixelCNNRecipe(RecipeInSteps, frozen=True, kw_only=True, tag="pixelcnn"):
