@@ -92,7 +92,7 @@ def test_the_gradient_is_that_of_the_formula(attack, recipe, images):
 
 
 def test_the_gradient_under_noise(recipe, images):
-    own = replace(recipe, attack="none", image_noise=(0.25, 0.5), rates=(), rebuilding=3.0)
+    own = replace(recipe, attack="none", image_noise=(0.25, 0.5), rates=(1, 2), rebuilding=3.0)
     trained = module(own)
     purifier, (guide,), clean = trained.network, trained.guides, images.images[:4] / 255
     loss, _ = trained.loss(images.images[:4])
@@ -103,10 +103,11 @@ def test_the_gradient_under_noise(recipe, images):
     seen = (clean + std * torch.randn(clean.shape, generator=generator)).clamp(0, 1)
     logits = purifier.encoder(seen)
     attacks = step_generator(0, "attacks", 0)
-    torch.randint(1, (), generator=attacks)
+    maps = (1, 2, 4)[int(torch.randint(3, (), generator=attacks))]
     noise = torch.randn(logits.shape, generator=attacks)
     soft = torch.sigmoid(logits - noise)
-    purified = purifier.decoder((logits > noise).float() + soft - soft.detach())
+    code = (logits > noise).float() + soft - soft.detach()
+    purified = purifier.decoder(code * (torch.arange(4) < maps).view(1, 4, 1, 1))
     # What is wanted is the answer to the image without the noise.
     wanted, answers = F.softmax(guide(clean), 1), F.log_softmax(guide(purified), 1)
     divergence = (wanted * (wanted.log() - answers)).sum(1).mean()
