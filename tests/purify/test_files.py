@@ -37,6 +37,31 @@ def test_folders_keep_their_structure(photos, tmp_path, tiny):
         assert image.size == (12, 10)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+def test_large_photographs_are_shrunk_before_they_are_purified(mode, tmp_path, tiny):
+    photo = Image.effect_noise((90, 61), 80).convert(mode)
+    photo.save(tmp_path / "large.png")
+    (result,) = comdefend.purify_files(
+        tmp_path / "large.png", tmp_path / "out.png", tiny, resize=20
+    )
+    assert result.status == "purified"
+    with Image.open(tmp_path / "out.png") as found:
+        assert found.size == (29, 20)  # as torchvision's Resize rounds
+        photo.resize((29, 20), Image.Resampling.BILINEAR).save(tmp_path / "small.png")
+        comdefend.purify_files(tmp_path / "small.png", tmp_path / "expected.png", tiny)
+        with Image.open(tmp_path / "expected.png") as expected:
+            assert found.mode == expected.mode == mode
+            np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
+
+
+def test_small_photographs_are_never_enlarged(photos, tmp_path, tiny):
+    comdefend.purify_files(photos / "a.png", tmp_path / "same.png", tiny, resize=11)
+    with Image.open(tmp_path / "same.png") as image:
+        assert image.size == (12, 10)
+    with pytest.raises(InputError, match="resize must not be negative: -1"):
+        comdefend.purify_files(photos / "a.png", tmp_path / "none.png", tiny, resize=-1)
+
+
 def test_finished_outputs_are_skipped_unless_overwritten(photos, tmp_path, tiny):
     comdefend.purify_files([photos], tmp_path / "clean", tiny)
     before = (tmp_path / "clean/a.png").stat().st_mtime_ns

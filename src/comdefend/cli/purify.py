@@ -41,7 +41,7 @@ _EPILOG = """Examples:
 
 comdefend purify photo.jpg photo-clean.png
 
-comdefend purify photos/ more/cat.webp clean/
+comdefend purify photos/ more/cat.webp clean/ --resize 256
 
 comdefend purify scans/ clean/ --weights gray-4bpp --overwrite
 
@@ -76,6 +76,13 @@ def purify(
             show_default=False,
         ),
     ] = None,
+    resize: Annotated[
+        int,
+        typer.Option(
+            help="Shrink the shorter side to this first: what your classifier takes.",
+            show_default="leaves the images",
+        ),
+    ] = 0,
     format: Annotated[
         str | None,
         typer.Option(help="png, jpeg, webp, tiff or bmp.", show_default="of OUT, else png"),
@@ -113,6 +120,7 @@ def purify(
             output,
             weights,
             bpp=bpp,
+            resize=resize,
             format=format,
             overwrite=overwrite,
             device=open_device(device),

@@ -51,6 +51,18 @@ class ReadImage:
         if channels == 1 and self.image.mode in ("RGB", "RGBA"):
             raise ImageError("is a colour image, and these weights take grey ones")
 
+    def shrunk(self, side: int) -> "ReadImage":
+        """Return the image with a shorter side of at most ``side`` pixels, bilinear, antialiased.
+
+        A smaller image stays as it is.
+        """
+        if min(self.image.size) <= side:
+            return self
+        size = resized_size(*self.image.size, side)
+        return ReadImage(
+            self.image.resize(size, Image.Resampling.BILINEAR), self.metadata, self.notes
+        )
+
     def with_pixels(self, pixels: "Tensor") -> "ReadImage":
         """Return the image with other colours, (1, C, H, W) uint8; mode and alpha stay."""
         array = pixels.squeeze(0).permute(1, 2, 0).contiguous().numpy()
@@ -59,6 +71,15 @@ class ReadImage:
         if self.alpha is not None:
             image.putalpha(self.alpha)
         return ReadImage(image, self.metadata, self.notes)
+
+
+def resized_size(width: int, height: int, side: int) -> tuple[int, int]:
+    """Return width and height of an image resized to a shorter side of ``side`` pixels.
+
+    Rounded down, as torchvision's ``Resize`` does.
+    """
+    short = min(width, height)
+    return max(1, side * width // short), max(1, side * height // short)
 
 
 class ImageCanvas:

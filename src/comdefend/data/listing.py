@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from comdefend.data.image import resized_size
 from comdefend.data.image_files import decode_image, quiet_decoders
 from comdefend.data.image_set import ImageSet
 from comdefend.errors import DataMissingError, ImageError, InputError
@@ -77,13 +78,7 @@ class Wanted:
 
     def fitted_size(self, width: int, height: int) -> tuple[int, int]:
         """Return the width and height to which an image is resized."""
-        if not self.resize:
-            return width, height
-        short = min(width, height)
-        return (
-            max(1, int(self.resize * width / short)),
-            max(1, int(self.resize * height / short)),
-        )
+        return resized_size(width, height, self.resize) if self.resize else (width, height)
 
     def final_size(self, width: int, height: int) -> tuple[int, int]:
         """Return the width and height of an image as it is wanted."""

@@ -41,6 +41,7 @@ def purify_files(
     weights: str | Path | ComDefend = RECOMMENDED,
     *,
     bpp: float | None = None,
+    resize: int = 0,
     format: str | None = None,
     overwrite: bool = False,
     device: torch.device | str | None = None,
@@ -68,6 +69,8 @@ def purify_files(
             weight file.
         bpp: Bits per pixel, for weights that work at several rates; replaces the rate in the name
             of the weights. By default that rate, or the highest.
+        resize: Shrink images to this shorter side first, in pixels: what the classifier takes. Of a
+            purified photograph that is shrunk afterwards, less is left. 0 leaves the images.
         format: ``png``, ``jpeg``, ``webp``, ``tiff`` or ``bmp``; by default the suffix of an
             output file, else PNG. Only JPEG is lossy, which a warning says once.
         overwrite: Purify files again whose output exists.
@@ -84,7 +87,7 @@ def purify_files(
         What became of each file, in the order of the inputs.
 
     Raises:
-        InputError: No images, an unknown format, outputs that would collide or be the next run's
+        InputError: No images, a negative size, an unknown format, outputs that would collide or be the next run's
             inputs, a rate that the weights do not have, an unknown engine or precision, one that
             does not fit this purifier or hardware, a tile below 1 pixel, a limit that is not above
             0, or a purifier in training mode.
@@ -101,6 +104,8 @@ def purify_files(
         results.append(PurifiedFile(Path(error.filename), Path(output), "failed", reason))
 
     check_tile(tile)
+    if resize < 0:
+        raise InputError(f"resize must not be negative: {resize}")
     if max_megapixels is not None and not max_megapixels > 0:
         raise InputError(f"max_megapixels must be above 0, not {max_megapixels}")
     passed_over: list[Path] = []
@@ -120,7 +125,7 @@ def purify_files(
         opened = open_engine(purifier, engine, precision)
         # An output folder that cannot be written to is reported before the first file is purified.
         make_folder(pairs[0][1].parent)
-        with closing(purify_pairs(opened, pairs, overwrite, tile)) as purified:
+        with closing(purify_pairs(opened, pairs, overwrite, tile, resize)) as purified:
             for result in purified:
                 results.append(result)
                 if progress is not None:

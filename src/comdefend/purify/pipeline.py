@@ -53,7 +53,7 @@ class PurifiedFile:
 
 
 def purify_pairs(
-    purifier: Purifier, pairs: list[tuple[Path, Path]], overwrite: bool, tile: int
+    purifier: Purifier, pairs: list[tuple[Path, Path]], overwrite: bool, tile: int, resize: int = 0
 ) -> Generator[PurifiedFile, None, None]:
     """Purify files and yield what became of each, in order; a bad file does not stop the others.
 
@@ -64,9 +64,11 @@ def purify_pairs(
         pairs: Source and target of each file.
         overwrite: Purify files again whose target exists.
         tile: Side of a tile in pixels.
+        resize: Shrink images to this shorter side first, in pixels; 0 leaves them.
     """
     batches = Batches(purifier, tile)
-    pipeline = _Pipeline(purifier.config.channels, _BATCHES_WAITED * batches.pixels_at_once)
+    window = _BATCHES_WAITED * batches.pixels_at_once
+    pipeline = _Pipeline(purifier.config.channels, window, resize)
     in_flight: deque[_FileInFlight] = deque()
     try:
         for file in pipeline.start(pairs, overwrite):
@@ -119,11 +121,12 @@ class _Pipeline:
         channels: Channels of the images that the purifier takes.
         window: Pixels after which `start` asks for incomplete batches to be computed. Only the
             files decide, so that the same files are always computed in the same batches.
+        resize: As for `purify_pairs`.
     """
 
-    def __init__(self, channels: int, window: int) -> None:
+    def __init__(self, channels: int, window: int, resize: int) -> None:
         threads = min(_THREADS, os.cpu_count() or 1)
-        self._channels = channels
+        self._channels, self._resize = channels, resize
         # With a larger one, images in incomplete batches could take all the room and wait forever.
         self._window = min(window, _IN_FLIGHT)
         self._readers = ThreadPoolExecutor(1 + threads, "comdefend-read")
@@ -188,7 +191,8 @@ class _Pipeline:
             self._queue.put(_END)
 
     def _read(self, source: Path) -> ImageCanvas:
-        return ImageCanvas(read_image(source), self._channels)
+        image = read_image(source)
+        return ImageCanvas(image.shrunk(self._resize) if self._resize else image, self._channels)
 
     def _computed(self, file: _FileInFlight, canvas: ImageCanvas, error: str) -> None:
         if error:
