@@ -87,10 +87,10 @@ def purify_files(
         What became of each file, in the order of the inputs.
 
     Raises:
-        InputError: No images, a negative size, an unknown format, outputs that would collide or be the next run's
-            inputs, a rate that the weights do not have, an unknown engine or precision, one that
-            does not fit this purifier or hardware, a tile below 1 pixel, a limit that is not above
-            0, or a purifier in training mode.
+        InputError: No images, a negative size, an unknown format, outputs that would collide or be
+            the next run's inputs, a rate that the weights do not have, an unknown engine or
+            precision, one that does not fit this purifier or hardware, a tile below 1 pixel, a
+            limit that is not above 0, or a purifier in training mode.
         DataMissingError: An input does not exist.
         ExtraMissingError: The engine is not installed.
         OutputError: The output folder cannot be made.
