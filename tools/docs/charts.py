@@ -59,7 +59,7 @@ def charts() -> dict[str, str]:
     figures = {name: draw(bench) for name, draw in FIGURES.items()}
     figures |= {name: ladder(evaluation(name)) for name in _LADDERS}
     figures["noise"] = noise(evaluation("noise"))
-    figures["photographs"] = tradeoff(evaluation("imagenet"))
+    figures["photographs"] = tradeoff(evaluation("photographs"))
     for name in _AGAINST_EPS:
         if figure := accuracy_against_eps(evaluation(name), "Linf"):
             figures[f"{name}-accuracy"] = figure
