@@ -193,7 +193,6 @@ def test_an_attack_that_changes_nothing_is_measured_too(fashion, images):
         (Scaled(255.0), r"Scaled: must return images in \[0, 1\] without NaN"),
         (nn.Flatten(), "Flatten: must return images of shape"),
         (nn.Linear(3, 3), "Linear: fails on images of shape"),
-        (Secretive(), "Secretive: draws at random; say so"),
     ],
 )
 def test_what_is_no_defence_is_refused(fashion, images, defense, message):
@@ -201,6 +200,13 @@ def test_what_is_no_defence_is_refused(fashion, images, defense, message):
         quick(fashion, images, defenses=defense.eval())
     with pytest.raises(InputError, match="training mode"):
         quick(fashion, images, defenses=defense.train())
+
+
+def test_a_defence_that_draws_without_saying_so_is_found_out(fashion, images):
+    record = quick(fashion, images, defenses=Secretive().eval())
+    assert record.defense("Secretive").random
+    assert not record.defense("Secretive").random_classifier
+    assert record.row(defense="Secretive", threat="adaptive").resubmitted
 
 
 def test_a_data_set_and_names_do_as_well(place_of_images, tmp_path):

@@ -4,11 +4,11 @@ import pytest
 from torch import nn
 
 from comdefend.common.schema import to_plain
-from comdefend.defenses import GaussianNoise
+from comdefend.defenses import GaussianNoise, is_random
 from comdefend.evaluation.cells import Plan, stand_ins_of
 from comdefend.evaluation.experiment import DefensePlan
 from comdefend.evaluation.loading import attacks_of
-from comdefend.evaluation.subjects import Subject
+from comdefend.evaluation.subjects import OpenedClassifier, Subject
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
 
@@ -18,7 +18,8 @@ TINY = PurifierConfig(channels=1, encoder_widths=(4,), decoder_widths=(4,), code
 def subject(purifier=None, classifier_key="main", draws=1):
     plan = DefensePlan("x", "none" if purifier is None else "x")
     key = f"{type(purifier).__name__} {classifier_key}"
-    return Subject(plan, purifier, nn.Identity(), classifier_key, key, draws)
+    alone = OpenedClassifier(nn.Identity(), classifier_key, False)
+    return Subject(plan, purifier, alone, key, draws, purifier is not None and is_random(purifier))
 
 
 def planned(experiment, subject):

@@ -327,7 +327,7 @@ def test_images_attacked_alone_are_clipped_to_a_bound_without_another_attack(
     )
     opened = Run(experiment(), tmp_path)
     free, clipped = (
-        opened.attacker.alone(*opened.main, "deepfool", eps, 5, 4) for eps in (None, 1.0)
+        opened.attacker.alone(opened.main, "deepfool", eps, 5, 4) for eps in (None, 1.0)
     )
     assert len(calls) == 1
     images = opened.judge.images[:4]

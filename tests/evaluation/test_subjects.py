@@ -87,15 +87,15 @@ def test_a_recipe_is_trained_once_however_many_rows_use_it(data, tmp_path):
         "training the defense of 'pair'",
         "training the defense of 'guard'",
     ]
-    assert none.classifier_key == shielded.classifier_key == again.classifier_key
+    assert none.alone.key == shielded.alone.key == again.alone.key
     assert shielded.key == again.key != none.key
     assert (shielded.purifier.config.bpp, coarse.purifier.config.bpp) == (2, 1)
-    assert used.classifier_key != again.classifier_key
+    assert used.alone.key != again.alone.key
     assert used.purifier.config.bpp == 1
     trained = [load_record(path)["recipe"] for path in tmp_path.rglob("classifier.safetensors")]
     (seen,) = {r["purifier"] for r in trained if r["kind"] == "classifier" and r["purifier"]}
     assert seen.endswith("purifier.safetensors@1")
-    assert other.classifier_key != none.classifier_key
+    assert other.alone.key != none.alone.key
     assert shielded.pipeline()(images).shape == none.pipeline()(images).shape == (4, 10)
     # And not again in a later run.
     keys = [subject.key for subject in (none, shielded, coarse, again, used, other, pair, guard)]

@@ -1,13 +1,14 @@
 """Single figures of evaluations, as prose quotes them."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from comdefend.evaluation.record import ANY, UNDEFENDED, Record, Row
-from comdefend.evaluation.statistics import Comparison, compare, worst_case
+from comdefend.evaluation.record import ANY, UNDEFENDED, Record
+from comdefend.evaluation.statistics import Comparison, Judged, compare, worst_case
 from comdefend.report.summary import percent
 
 
-def share_of(rows: list[Row]) -> float:
+def share_of(rows: Sequence[Judged]) -> float:
     """Return the accuracy under the worst of these attacks, image by image."""
     share = worst_case(rows)
     if share is None:
@@ -54,6 +55,13 @@ class Figures:
     def query(self, defense: str, eps: float | None = 8, attack: str = "square") -> str:
         """Accuracy under an attack that sees only answers."""
         return self._share(defense, "query", eps, attack)
+
+    def resubmitted(
+        self, defense: str, submissions: int, eps: float | None = 8, threat: str = "adaptive"
+    ) -> str:
+        """Accuracy where each image may be submitted so many times."""
+        left = self.record.resubmissions(submissions, defense=defense, threat=threat, eps=eps)
+        return percent(share_of(left))
 
     def count(self, defense: str, eps: float = 8, attack: Any = ANY, first: int = 0) -> int:
         """Number of images left right under adaptive attacks, of all or of the first few."""

@@ -18,7 +18,7 @@ from comdefend.defenses.median import MedianSmoothing
 from comdefend.defenses.noise import GaussianNoise
 from comdefend.defenses.pixeldefend import PixelDefend
 from comdefend.defenses.randomized import dithered, random_rate
-from comdefend.defenses.randomness import is_random
+from comdefend.defenses.randomness import draws_at_random, is_random
 from comdefend.defenses.registry import DEFENSES, load_defense
 from comdefend.defenses.resize_pad import ResizePad
 from comdefend.defenses.total_variation import TotalVariation
@@ -40,6 +40,7 @@ __all__ = [
     "check_own_defense",
     "detection_threshold",
     "dithered",
+    "draws_at_random",
     "is_random",
     "load_defense",
     "movement",

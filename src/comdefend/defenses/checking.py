@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from comdefend.defenses.randomness import is_random
 from comdefend.errors import ComdefendError, InputError, InputTypeError, one_line, out_of_memory
 from comdefend.nn.batches import apply, device_of
 from comdefend.nn.images import RANGE_TOLERANCE
@@ -58,10 +57,8 @@ def check_own_defense(defense: nn.Module, images: Tensor) -> None:
         images: (N, C, H, W) float in [0, 1], a few.
 
     Raises:
-        InputError: It draws at random without saying so, or passes no gradient to its images.
+        InputError: It passes no gradient to its images.
     """
-    if not is_random(defense) and not apply(defense, images, 0).equal(apply(defense, images, 1)):
-        raise InputError("draws at random; say so with an attribute random = True on the module")
     with torch.enable_grad():
         wanted = images.detach().clone().to(device_of(defense)).requires_grad_()
         if not defense(wanted).requires_grad:

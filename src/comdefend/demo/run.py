@@ -85,8 +85,7 @@ def _draw(run: Run, scene: Scene, subject: Subject, path: Path) -> None:
     purifier, data = subject.purifier, run.data
     assert isinstance(purifier, ComDefend)
     chosen = torch.tensor([int((data.labels == label).nonzero()[0]) for label in scene.shown])
-    key = subject.classifier_key
-    attacked = run.attacker.alone(subject.classifier, key, "pgd", EPS, PGD_STEPS, len(data))
+    attacked = run.attacker.alone(subject.alone, "pgd", EPS, PGD_STEPS, len(data))
     adaptive = run.attacker.through(subject, "identity", chosen, "pgd", EPS, ADAPTIVE_STEPS)
     images = {"attacked": attacked[chosen], "adaptive": adaptive}
     images = {name: round_to_8_bits(moved) for name, moved in images.items()}

@@ -6,9 +6,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from comdefend.attacks import Attack, run_attack
+from comdefend.attacks import Attack, Expectation, run_attack
 from comdefend.common.store import Store
-from comdefend.evaluation.subjects import Subject
+from comdefend.evaluation.subjects import OpenedClassifier, Subject
 from comdefend.nn.batches import batches, device_of, images_at_once
 
 PIECE = 50
@@ -25,6 +25,7 @@ class Attacker:
         data_key: Fingerprint of the two.
         attacks: By name.
         seed: Of everything random.
+        draws: Draws to average over where a classifier alone is random.
     """
 
     def __init__(
@@ -35,14 +36,14 @@ class Attacker:
         data_key: str,
         attacks: Mapping[str, Attack],
         seed: int,
+        draws: int,
     ) -> None:
         self.store, self.images, self.labels = store, images, labels
-        self.data_key, self.attacks, self.seed = data_key, attacks, seed
+        self.data_key, self.attacks, self.seed, self.draws = data_key, attacks, seed, draws
 
     def alone(
         self,
-        classifier: nn.Module,
-        classifier_key: str,
+        classifier: OpenedClassifier,
         attack: str,
         eps: float | None,
         steps: int | None,
@@ -52,7 +53,6 @@ class Attacker:
 
         Args:
             classifier: Images in [0, 1] to logits.
-            classifier_key: Its fingerprint.
             attack: Name of the attack.
             eps: Bound in units of 1/255, or None.
             steps: Of the attack.
@@ -60,13 +60,15 @@ class Attacker:
         """
         if self.attacks[attack].norm == "L2" and eps is not None:
             # What such an attack finds does not depend on the bound that it is clipped to.
-            moved = self.alone(classifier, classifier_key, attack, None, steps, count)
+            moved = self.alone(classifier, attack, None, steps, count)
             clean = self.images[:count]
             return moved.clamp(clean - eps / 255, clean + eps / 255)
-        key = {**self._key(attack, eps, steps), "on": classifier_key, "images": count}
-        everything = torch.arange(count)
+        key = {**self._key(attack, eps, steps), "on": classifier.key, "images": count}
+        everything, target = torch.arange(count), classifier.module
+        if classifier.random and not self.attacks[attack].averages:
+            target = Expectation(target, self.draws)
         return self.store.tensor(
-            key, lambda: self._attack(classifier, everything, attack, eps, steps, False)
+            key, lambda: self._attack(target, everything, attack, eps, steps, classifier.random)
         )
 
     def through(

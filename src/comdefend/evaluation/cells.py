@@ -113,7 +113,7 @@ class Plan:
         rows = [self._cell("clean")]
         for plan, eps in each_bound(experiment.oblivious):
             rows.append(self._attack("oblivious", plan, eps))
-            if subject.classifier_key != self.main_key:
+            if subject.alone.key != self.main_key:
                 rows.append(self._attack("transfer", plan, eps))
         for plan, eps in each_bound(experiment.query):
             # A walk along the decision boundary needs answers that stay the same.
@@ -130,7 +130,7 @@ class Plan:
         experiment, subject = self.experiment, self.subject
         usual = usual_attack(experiment.oblivious, self.attacks)
         if subject.purifier is None:
-            own = subject.classifier_key == self.main_key
+            own = subject.alone.key == self.main_key
             mean, std = (experiment.mean, experiment.std) if own else (None, None)
             pair = (mean, std) if mean is not None and std is not None else None
             yield self._cell("ranges", normalisation=pair)
@@ -148,7 +148,7 @@ class Plan:
             eps = adaptive[1] if adaptive and adaptive[1] else USUAL_EPS
             count = min(experiment.checks, self.images)
             yield self._cell(
-                "sanity", source=subject.classifier_key, images=count, eps=(eps,),
+                "sanity", source=subject.alone.key, images=count, eps=(eps,),
                 stand_ins=stand_ins_of(subject, experiment.stand_ins),
             )  # fmt: skip
 
@@ -164,7 +164,7 @@ class Plan:
         # Straight through is all that an attack without gradients needs.
         hidden = measure == "adaptive" and attack.kind != "query"
         stand_ins = stand_ins_of(self.subject, plan.stand_ins or self.experiment.stand_ins)
-        source = self.main_key if measure == "transfer" else self.subject.classifier_key
+        source = self.main_key if measure == "transfer" else self.subject.alone.key
         return self._cell(
             measure,
             source="" if through else source,

@@ -12,9 +12,24 @@ from comdefend.common.schema import build
 from comdefend.data.image_set import ImageSet
 from comdefend.evaluation.cells import Cell, each_bound
 from comdefend.evaluation.experiment import Experiment
-from comdefend.evaluation.findings import Check, Code, Corruption, Defense, Detection
+from comdefend.evaluation.findings import (
+    SUBMISSIONS,
+    Check,
+    Code,
+    Corruption,
+    Defense,
+    Detection,
+    Resubmission,
+)
 from comdefend.evaluation.record import THREATS, Data, Record, Row
-from comdefend.evaluation.sanity import Left, check_attacks, check_clean, check_queries, check_range
+from comdefend.evaluation.sanity import (
+    Left,
+    check_attacks,
+    check_clean,
+    check_queries,
+    check_range,
+    check_repeats,
+)
 from comdefend.evaluation.statistics import share_of
 from comdefend.evaluation.subjects import Subject
 from comdefend.nn.purifier import ComDefend
@@ -109,6 +124,7 @@ def _row(
         unrounded_accuracy=result.get("unrounded_accuracy"),
         perturbation_psnr=result.get("perturbation_psnr"),
         correct=result["correct"],
+        resubmitted=_resubmitted(result.get("first_wrong", ())),
         seconds=result["seconds"],
     )
 
@@ -120,6 +136,7 @@ def _defense(experiment: Experiment, subject: Subject, cells: Measured) -> Defen
         name=subject.name,
         **subject.origins(experiment.classifier),
         random=subject.random,
+        random_classifier=subject.alone.random,
         psnr=results["fidelity"]["psnr"] if "fidelity" in results else None,
         bpp=purifier.config.bpp if isinstance(purifier, ComDefend) else None,
         code=None if code is None else build(Code, code, "code"),
@@ -130,6 +147,24 @@ def _defense(experiment: Experiment, subject: Subject, cells: Measured) -> Defen
             if cell.measure == "corruption"
         ),
     )
+
+
+def _resubmitted(first_wrong: Sequence[int]) -> tuple[Resubmission, ...]:
+    """Return what is left after submissions, from the number of the first that went wrong."""
+    found = []
+    for submissions in SUBMISSIONS if first_wrong else ():
+        correct = "".join("1" if first > submissions else "0" for first in first_wrong)
+        share = share_of(correct)
+        found.append(
+            Resubmission(
+                submissions=submissions,
+                images=share.images,
+                accuracy=share.accuracy,
+                interval=(round(share.low, 4), round(share.high, 4)),
+                correct=correct,
+            )
+        )
+    return tuple(found)
 
 
 def _corruption(name: str, correct: str) -> Corruption:
@@ -154,6 +189,8 @@ def _checks(
     results = {cell.measure: result for cell, result in cells}
     hits, images = rows[0].correct.count("1"), rows[0].images
     checks = [check_clean(hits, images, classes)]
+    if subject.alone.random:
+        checks.append(check_repeats(subject.alone.module, subject.draws))
     if "ranges" in results:
         checks.append(check_range(hits, images, results["ranges"]["ranges"]))
     for plan, eps in each_bound(experiment.query):

@@ -97,13 +97,39 @@ class Corruption(msgspec.Struct, frozen=True, kw_only=True):
     correct: str = ""
 
 
+class Resubmission(msgspec.Struct, frozen=True, kw_only=True):
+    """Accuracy where each image may be submitted several times, and one wrong answer is enough.
+
+    For what draws at random (DiffHammer, Wang et al., NeurIPS 2024; DiffBreak, Kassis et al.,
+    NeurIPS 2025): the mean over draws hides that an attacker may try again. A submission is one
+    image by itself, answered by one draw. The draws are a function of seed, image and number: all
+    rows meet the same ones, so that the worst of several rows owes little to luck.
+
+    Attributes:
+        submissions: How often each image is submitted at most.
+        images, accuracy, interval, correct: As for `Row`, of the images that are classified
+            correctly every time.
+    """
+
+    submissions: int
+    images: int
+    accuracy: float
+    interval: tuple[float, float]
+    correct: str
+
+
+SUBMISSIONS = (1, 5, 20)
+"""How often images are submitted to what draws at random."""
+
+
 class Defense(msgspec.Struct, frozen=True, kw_only=True):
     """What was measured of a defence beside attacks.
 
     Attributes:
         name: What tables call it.
         purifier, classifier: Where they come from.
-        random: Whether it draws at random.
+        random: Whether it, or the classifier behind it, draws at random.
+        random_classifier: Whether the classifier behind it does.
         psnr: Of purified clean images, in dB; None for the bare classifier.
         bpp: Bits per pixel of its code; None where it has none.
         code: The code's statistics; None where it has none.
@@ -115,6 +141,7 @@ class Defense(msgspec.Struct, frozen=True, kw_only=True):
     purifier: str
     classifier: str
     random: bool = False
+    random_classifier: bool = False
     psnr: float | None = None
     bpp: float | None = None
     code: Code | None = None

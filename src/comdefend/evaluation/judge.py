@@ -1,13 +1,20 @@
 """The judge: which images are still classified correctly."""
 
+import hashlib
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from comdefend.evaluation.attacker import Attacker
+from comdefend.evaluation.findings import SUBMISSIONS
 from comdefend.evaluation.purified import Purified
 from comdefend.evaluation.subjects import Subject
 from comdefend.nn.batches import apply
 from comdefend.nn.metrics import round_to_8_bits
+
+NEVER = max(SUBMISSIONS) + 1
+"""The number of the submission that is answered wrongly, where none is."""
 
 
 class Judge:
@@ -48,6 +55,39 @@ class Judge:
             logits = apply(pipeline, whole, seed)[indices]
         return logits.argmax(1) == self.labels[indices]
 
+    def first_wrong(
+        self,
+        subject: Subject,
+        images: Tensor,
+        indices: Tensor | None = None,
+        known: Tensor | None = None,
+    ) -> Tensor:
+        """Submit images again and again, and return when each is first answered wrongly.
+
+        An image is submitted by itself, and answered by one draw, not by the mean over several. It
+        is not submitted again once it is answered wrongly.
+
+        Args:
+            subject: A defence or classifier that draws at random.
+            images, indices: As for `verdicts`.
+            known: (M,) int64, when other images in the place of these were, by default `NEVER`:
+                they are submitted less often than that.
+
+        Returns:
+            (M,) int64: numbers of submissions from 1; those of ``known`` where none came before.
+        """
+        places = range(len(images)) if indices is None else indices.tolist()
+        first = torch.full((len(images),), NEVER) if known is None else known.clone()
+        pipeline = subject.pipeline(averaged=False)
+        for row, place in enumerate(places):
+            for number in range(1, int(first[row])):
+                seed = _seed_of_draw(self.seed, place, number)
+                answer = apply(pipeline, images[row : row + 1], seed).argmax(1)
+                if answer != self.labels[place]:
+                    first[row] = number
+                    break
+        return first
+
     def purify(self, subject: Subject, images: Tensor) -> Tensor:
         """Return what a defence makes of (M, C, H, W) images."""
         assert subject.purifier is not None
@@ -65,6 +105,7 @@ def attack_standing(
     eps: float | None,
     steps: int | None,
     stand_ins: tuple[str, ...],
+    tried: Callable[[Tensor, Tensor], object] = lambda images, indices: None,
 ) -> Tensor:
     """Attack a pipeline on the images that stand, with one stand-in after the other.
 
@@ -73,6 +114,7 @@ def attack_standing(
         standing: (M,) bool, of the first images of the sample.
         attack, eps, steps: As for `Attacker.through`.
         stand_ins: Surrogate gradients for the threshold.
+        tried: Called with attacked images and their indices in the sample, in every try.
 
     Returns:
         (M,) bool: which images still stand.
@@ -86,8 +128,17 @@ def attack_standing(
             indices = standing.nonzero().flatten()
             if len(indices):
                 moved = attacker.through(subject, stand_in, indices, attack, eps, stage)
-                standing[indices] = judge.verdicts(subject, round_to_8_bits(moved), indices)
+                moved = round_to_8_bits(moved)
+                standing[indices] = judge.verdicts(subject, moved, indices)
+                tried(moved, indices)
     return standing
+
+
+def _seed_of_draw(seed: int, place: int, number: int) -> int:
+    """Return the seed of a draw: each image of the sample, and each submission, has its own."""
+    digest = hashlib.sha256(f"{seed} submission {place} {number}".encode()).digest()
+    # As much as torch's generators take.
+    return int.from_bytes(digest[:8]) >> 1
 
 
 def to_bits(correct: Tensor) -> str:

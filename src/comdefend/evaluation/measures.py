@@ -1,6 +1,6 @@
 """How each kind of cell is measured: a function from a cell to plain JSON values."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,9 @@ from comdefend.evaluation.binary_code import code_statistics, random_signs
 from comdefend.evaluation.cells import Cell, Measure
 from comdefend.evaluation.detection import DETECTED_IMAGES, detection_statistics
 from comdefend.evaluation.findings import Detection
-from comdefend.evaluation.judge import Judge, attack_standing, from_bits, to_bits
+from comdefend.evaluation.judge import NEVER, Judge, attack_standing, from_bits, to_bits
 from comdefend.evaluation.sanity import Left, other_ranges
-from comdefend.evaluation.subjects import Subject
+from comdefend.evaluation.subjects import OpenedClassifier, Subject
 from comdefend.nn.batches import apply
 from comdefend.nn.metrics import peak_signal_noise_ratio, round_to_8_bits
 from comdefend.nn.purifier import ComDefend
@@ -34,15 +34,15 @@ class Workbench:
         judge: Who decides what is classified correctly.
         main: The experiment's own classifier.
         corruptions: What happens to images without an attacker, by name.
-        verdicts: Digest of each cell so far -> "1" or "0" for each of its images.
+        before: Digest of each cell so far -> what was measured.
     """
 
     subject: Subject
     attacker: Attacker
     judge: Judge
-    main: nn.Module
+    main: OpenedClassifier
     corruptions: Mapping[str, nn.Module]
-    verdicts: Mapping[str, str]
+    before: Mapping[str, Result]
 
     @property
     def images(self) -> Tensor:
@@ -51,15 +51,21 @@ class Workbench:
 
     def attacked(self, cell: Cell, eps: float | None) -> Tensor:
         """Return images attacked on the cell's classifier alone, not rounded."""
-        classifier = self.main if cell.measure == "transfer" else self.subject.classifier
+        classifier = self.main if cell.measure == "transfer" else self.subject.alone
         assert cell.attack is not None
-        return self.attacker.alone(
-            classifier, cell.source, cell.attack, eps, cell.steps, cell.images
-        )
+        return self.attacker.alone(classifier, cell.attack, eps, cell.steps, cell.images)
+
+
+def _judged(at: Workbench, images: Tensor) -> Result:
+    """Return the verdicts on images, and, where anything draws at random, on submitting them."""
+    correct = to_bits(at.judge.verdicts(at.subject, images))
+    if not at.subject.random:
+        return {"correct": correct}
+    return {"correct": correct, "first_wrong": at.judge.first_wrong(at.subject, images).tolist()}
 
 
 def _clean(at: Workbench, cell: Cell) -> Result:
-    return {"correct": to_bits(at.judge.verdicts(at.subject, at.images))}
+    return _judged(at, at.images)
 
 
 def _alone(at: Workbench, cell: Cell) -> Result:
@@ -67,7 +73,7 @@ def _alone(at: Workbench, cell: Cell) -> Result:
     moved = at.attacked(cell, cell.bound)
     rounded = round_to_8_bits(moved)
     result = {
-        "correct": to_bits(at.judge.verdicts(at.subject, rounded)),
+        **_judged(at, rounded),
         "perturbation_psnr": peak_signal_noise_ratio(rounded, at.images[: len(moved)]).item(),
     }
     if at.subject.purifier is None:
@@ -79,18 +85,36 @@ def _alone(at: Workbench, cell: Cell) -> Result:
 def _through(at: Workbench, cell: Cell) -> Result:
     """Query attacks, and adaptive ones, which start from what is broken already."""
     assert cell.attack is not None
-    if cell.measure == "query":
-        standing = at.judge.verdicts(at.subject, at.images[: cell.images])
-    else:
-        standing = torch.ones(cell.images, dtype=torch.bool)
-        for digest in cell.after:
-            verdicts = from_bits(at.verdicts[digest])[: cell.images]
-            standing[: len(verdicts)] &= verdicts
+    query = cell.measure == "query"
+    start = (
+        [_judged(at, at.images[: cell.images])]
+        if query
+        else [at.before[digest] for digest in cell.after]
+    )
+    standing, first = _worst(start, cell.images)
+
+    def submit(images: Tensor, indices: Tensor) -> None:
+        if at.subject.random:
+            first[indices] = at.judge.first_wrong(at.subject, images, indices, first[indices])
+
     left = attack_standing(
         at.attacker, at.judge, at.subject, standing, cell.attack, cell.bound, cell.steps,
-        cell.stand_ins,
+        cell.stand_ins, submit,
     )  # fmt: skip
-    return {"correct": to_bits(left)}
+    result: Result = {"correct": to_bits(left)}
+    return {**result, "first_wrong": first.tolist()} if at.subject.random else result
+
+
+def _worst(results: Iterable[Result], count: int) -> tuple[Tensor, Tensor]:
+    """Return what is left of the first images of several cells, and when each is first wrong."""
+    standing = torch.ones(count, dtype=torch.bool)
+    first = torch.full((count,), NEVER)
+    for result in results:
+        verdicts = from_bits(result["correct"])[:count]
+        standing[: len(verdicts)] &= verdicts
+        numbers = torch.tensor(result.get("first_wrong", []), dtype=torch.int64)[:count]
+        first[: len(numbers)] = first[: len(numbers)].minimum(numbers)
+    return standing, first
 
 
 def _fidelity(at: Workbench, cell: Cell) -> Result:
@@ -158,7 +182,7 @@ def _sanity(at: Workbench, cell: Cell) -> Result:
             at.attacker, at.judge, at.subject, clean, "pgd", bound, steps, cell.stand_ins
         )
 
-    attacked = at.attacker.alone(at.subject.classifier, cell.source, "pgd", eps, 20, count)
+    attacked = at.attacker.alone(at.subject.alone, "pgd", eps, 20, count)
     oblivious = at.judge.verdicts(at.subject, round_to_8_bits(attacked)) & clean
     standing = left_after(eps, 20)
     left = Left(

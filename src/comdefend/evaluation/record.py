@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import msgspec
 
 from comdefend.common.json_files import load_versioned, save_json
-from comdefend.evaluation.findings import Check, Defense
+from comdefend.evaluation.findings import Check, Defense, Resubmission
 
 FORMAT = 1
 
@@ -72,6 +72,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         unrounded_accuracy: The same without rounding images to 8 bits, where it was measured.
         perturbation_psnr: Of the attacked images, in dB, where it was measured.
         correct: "1" or "0" for each image.
+        resubmitted: What is left where an image may be submitted 1, 5 and 20 times: of a defence
+            or classifier that draws at random, whose other figures are of means over draws. On
+            clean images it is what chance alone breaks, without an attacker's help; on attacked
+            ones what the attack left of each image; for adaptive rows the worst, image by image, of
+            every image that the attack tried and of all rows within the bound. Empty where nothing
+            is drawn, and in records made before it was measured.
         seconds: How long it took.
     """
 
@@ -88,6 +94,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     unrounded_accuracy: float | None = None
     perturbation_psnr: float | None = None
     correct: str = ""
+    resubmitted: tuple[Resubmission, ...] = ()
     seconds: float = 0.0
 
 
@@ -193,6 +200,16 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         if len(found) != 1:
             raise LookupError(f"{self.name}: {len(found)} rows fit {query}, not one")
         return found[0]
+
+    def resubmissions(self, submissions: int, **query: Any) -> list[Resubmission]:
+        """Return what rows leave where each image may be submitted so many times.
+
+        Args:
+            submissions: 1, 5 or 20.
+            **query: As for `rows`; of what always answers the same there are none.
+        """
+        found = (each for row in self.rows(**query) for each in row.resubmitted)
+        return [each for each in found if each.submissions == submissions]
 
 
 def save_record(record: Record, path: Path) -> None:

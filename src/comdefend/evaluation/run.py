@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from comdefend.evaluation.loading import attacks_of
 from comdefend.evaluation.measures import MEASURES, Workbench
 from comdefend.evaluation.panels import Panel, choose, examples, to_panel
 from comdefend.evaluation.record import Record
-from comdefend.evaluation.subjects import Subject, Subjects
+from comdefend.evaluation.subjects import Subjects
 from comdefend.nn.metrics import round_to_8_bits
 from comdefend.nn.purifier import ComDefend
 
@@ -79,7 +80,9 @@ class Run:
         store = Store(output / "cells", {"versions": versions(), "device": device})
         self.store = store
         seed = experiment.seed
-        self.attacker = Attacker(store, images, labels, self.data_key, self.attacks, seed)
+        self.attacker = Attacker(
+            store, images, labels, self.data_key, self.attacks, seed, experiment.draws
+        )
         self.judge = Judge(images, labels, seed)
 
     def measure(self) -> Record:
@@ -88,20 +91,19 @@ class Run:
         corruptions = {name: module for name, (module, _) in self.corruptions.items()}
         plans = [
             Plan(
-                self.experiment, subject, self.main[1], self.data_key, len(self.data),
+                self.experiment, subject, self.main.key, self.data_key, len(self.data),
                 self.attacks, corruption_keys,
             )
             for subject in self.subjects
         ]  # fmt: skip
         steps = [(plan.subject, cell) for plan in plans for cell in plan.cells()]
-        verdicts: dict[str, str] = {}
+        before: dict[str, dict[str, Any]] = {}
         results: dict[str, list[tuple[Cell, dict[str, Any]]]] = {s.name: [] for s in self.subjects}
         for done, (subject, cell) in enumerate(steps):
             self.progress(f"{subject.name}: {cell.label}", done, len(steps))
-            at = Workbench(subject, self.attacker, self.judge, self.main[0], corruptions, verdicts)
+            at = Workbench(subject, self.attacker, self.judge, self.main, corruptions, before)
             result = self.store.result(to_plain(cell), partial(_timed, at, cell))
-            if "correct" in result:
-                verdicts[cell.digest] = result["correct"]
+            before[cell.digest] = result
             results[subject.name].append((cell, result))
         self.progress("done", len(steps), len(steps))
         measured = [(subject, results[subject.name]) for subject in self.subjects]
@@ -118,12 +120,11 @@ class Run:
         steps = self.attacks[plan.attack].steps and (plan.steps or self.attacks[plan.attack].steps)
         attacked = round_to_8_bits(
             self.attacker.alone(
-                subject.classifier, subject.classifier_key, plan.attack, eps, steps,
-                plan.images or len(self.data),
+                subject.alone, plan.attack, eps, steps, plan.images or len(self.data)
             )
-        )  # fmt: skip
+        )
         labels = self.data.labels[: len(attacked)]
-        bare = Subject(subject.plan, None, subject.classifier, "", "", 1)
+        bare = replace(subject, purifier=None, random_purifier=False)
         right = self.judge.verdicts(bare, attacked)
         chosen = choose(labels, right, self.judge.verdicts(subject, attacked), count)
         shown = {"attacked": attacked[chosen]}

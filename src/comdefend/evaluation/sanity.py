@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from comdefend.defenses import is_random
 from comdefend.evaluation.findings import Check
 from comdefend.evaluation.record import Row
 from comdefend.evaluation.statistics import wilson_interval
@@ -96,6 +97,21 @@ def check_queries(rows: Sequence[Row], left: Left) -> list[Check]:
             )
         )
     return checks
+
+
+def check_repeats(classifier: nn.Module, draws: int) -> Check:
+    """Check that a classifier that draws at random is meant to.
+
+    Args:
+        classifier: One that was found to answer the same images differently, or that says so.
+        draws: Its answers are means over so many.
+    """
+    passed = is_random(classifier)
+    detail = f"its answers to the same images differ; verdicts are of means over {draws} draws"
+    hint = "; is dropout left on? If it is meant to, give it an attribute random = True"
+    return Check(
+        "a classifier that draws at random says so", passed, detail if passed else detail + hint
+    )
 
 
 def check_clean(hits: int, images: int, classes: int) -> Check:

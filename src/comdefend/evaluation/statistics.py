@@ -2,12 +2,29 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import msgspec
 
-if TYPE_CHECKING:
-    from comdefend.evaluation.record import Row
+
+class Judged(Protocol):
+    """Verdicts on images, as a row of a record has them."""
+
+    @property
+    def images(self) -> int:
+        """Number of images."""
+
+    @property
+    def accuracy(self) -> float:
+        """Share of them that are classified correctly."""
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Its 95 % interval."""
+
+    @property
+    def correct(self) -> str:
+        """For each image "1" or "0"; may be empty."""
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -80,7 +97,7 @@ def share_of(correct: str) -> Share:
     return Share(hits / count, *wilson_interval(hits, count), count)
 
 
-def survivors(rows: Sequence["Row"]) -> str | None:
+def survivors(rows: Sequence[Judged]) -> str | None:
     """Return which images are classified correctly under every one of these attacks.
 
     Attacks on fewer images were made on the first ones; only images that all attacks were made on
@@ -96,7 +113,7 @@ def survivors(rows: Sequence["Row"]) -> str | None:
     return "".join("1" if set(image) == {"1"} else "0" for image in images)
 
 
-def worst_case(rows: Sequence["Row"]) -> Share | None:
+def worst_case(rows: Sequence[Judged]) -> Share | None:
     """Return the accuracy under the worst of these attacks, image by image; None without rows.
 
     Where a row does not say which images were classified correctly, the row with the lowest
@@ -111,7 +128,7 @@ def worst_case(rows: Sequence["Row"]) -> Share | None:
     return share_of(correct)
 
 
-def compare(before: Sequence["Row"], after: Sequence["Row"]) -> Comparison:
+def compare(before: Sequence[Judged], after: Sequence[Judged]) -> Comparison:
     """Compare what is left of two groups of attacks, image by image.
 
     Raises:

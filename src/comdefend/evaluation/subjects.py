@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import torch
@@ -25,16 +26,31 @@ from comdefend.defenses import (
     DefendedClassifier,
     check_defense,
     check_own_defense,
-    is_random,
+    draws_at_random,
     load_defense,
 )
 from comdefend.errors import InputError, InputTypeError
 from comdefend.evaluation.experiment import DefensePlan, Experiment
+from comdefend.evaluation.findings import SUBMISSIONS
 from comdefend.evaluation.given import Given
 from comdefend.evaluation.record import UNDEFENDED
 from comdefend.nn.batches import apply, fingerprint, images_at_once
 from comdefend.nn.described import described
 from comdefend.training.recipe import Recipe, recipe_to_dict
+
+
+class OpenedClassifier(NamedTuple):
+    """A classifier without a defence: what an oblivious attacker attacks.
+
+    Attributes:
+        module: Images in [0, 1] to logits.
+        key: Its fingerprint.
+        random: Whether it draws at random.
+    """
+
+    module: nn.Module
+    key: str
+    random: bool
 
 
 @dataclass(frozen=True)
@@ -44,18 +60,18 @@ class Subject:
     Attributes:
         plan: Its row of the experiment.
         purifier: None where there is none.
-        classifier: Images in [0, 1] to logits; what an oblivious attacker attacks.
-        classifier_key: Fingerprint of the classifier.
-        key: Fingerprint of the whole.
+        alone: The classifier behind it.
+        key: Fingerprint of the whole, and of how it is judged.
         draws: Draws to average over; 1 where nothing is random.
+        random_purifier: Whether the purifier draws at random.
     """
 
     plan: DefensePlan
     purifier: nn.Module | None
-    classifier: nn.Module
-    classifier_key: str
+    alone: OpenedClassifier
     key: str
     draws: int
+    random_purifier: bool = False
 
     @property
     def name(self) -> str:
@@ -63,9 +79,14 @@ class Subject:
         return self.plan.name
 
     @property
+    def classifier(self) -> nn.Module:
+        """The classifier behind it: images in [0, 1] to logits."""
+        return self.alone.module
+
+    @property
     def random(self) -> bool:
-        """Whether it draws at random."""
-        return self.purifier is not None and is_random(self.purifier)
+        """Whether its purifier or its classifier draws at random."""
+        return self.random_purifier or self.alone.random
 
     def pipeline(self, stand_in: str = "identity", averaged: bool = True) -> nn.Module:
         """Return the whole pipeline, as an adaptive attacker and the user have it.
@@ -74,13 +95,12 @@ class Subject:
             stand_in: Surrogate gradient for the threshold.
             averaged: Average over draws where it draws at random.
         """
-        if self.purifier is None:
-            return self.classifier
-        purifier = self.purifier
-        if stand_in != "identity":
-            purifier = with_stand_in(purifier, stand_in)
-        defended = DefendedClassifier(purifier, self.classifier).eval()
-        return Expectation(defended, self.draws) if averaged and self.draws > 1 else defended
+        whole, purifier = self.alone.module, self.purifier
+        if purifier is not None:
+            if stand_in != "identity":
+                purifier = with_stand_in(purifier, stand_in)
+            whole = DefendedClassifier(purifier, whole).eval()
+        return Expectation(whole, self.draws) if averaged and self.draws > 1 else whole
 
     def origins(self, main: str) -> dict[str, str]:
         """Return where purifier and classifier come from; the main classifier has this name."""
@@ -121,8 +141,8 @@ class Subjects:
         self.data, self.images = data, data.images.float() / 255
         self.announce, self.given = announce, given
 
-    def main(self) -> tuple[nn.Module, str]:
-        """Return the experiment's own classifier, and its fingerprint.
+    def main(self) -> OpenedClassifier:
+        """Return the experiment's own classifier.
 
         Raises:
             InputError: It does not fit the data, or returns something other than logits.
@@ -142,21 +162,24 @@ class Subjects:
         self.data = match_to_classifier(self.data, spec, count, plan.data)
         return self._checked(opened, plan.classifier)
 
-    def open(self, plan: DefensePlan, main: tuple[nn.Module, str]) -> Subject:
+    def open(self, plan: DefensePlan, main: OpenedClassifier) -> Subject:
         """Return a row's subject; behind its purifier stands the main classifier by default.
 
         Raises:
             InputError: Its purifier or classifier does not fit the data.
             DataMissingError: Weights, or the data to train on, are missing.
         """
-        purifier_name, (classifier, classifier_key) = self._row(plan, main)
+        purifier_name, classifier = self._row(plan, main)
+        draws = self.experiment.draws
         if purifier_name == UNDEFENDED:
-            key = f"none {classifier_key}"
-            return Subject(plan, None, classifier, classifier_key, key, 1)
+            key = f"none {classifier.key}"
+            return Subject(plan, None, classifier, key, draws if classifier.random else 1)
         purifier, purifier_key = self._purifier(purifier_name, plan.name)
-        draws = self.experiment.draws if is_random(purifier) else 1
-        key = f"{purifier_key} {draws} {classifier_key}"
-        return Subject(plan, purifier, classifier, classifier_key, key, draws)
+        random = draws_at_random(purifier, self.images)
+        if not (random or classifier.random):
+            return Subject(plan, purifier, classifier, f"{purifier_key} 1 {classifier.key}", 1)
+        key = f"{purifier_key} {self._drawn} {classifier.key}"
+        return Subject(plan, purifier, classifier, key, draws, random)
 
     def corruption(self, name: str) -> tuple[nn.Module, str]:
         """Return what happens to images without an attacker, and its fingerprint.
@@ -183,10 +206,8 @@ class Subjects:
         parts = [fingerprint(purifier), hashlib.sha256(answers).hexdigest()]
         return purifier, " ".join([*parts, described(purifier)] if own else parts)
 
-    def _row(
-        self, plan: DefensePlan, main: tuple[nn.Module, str]
-    ) -> tuple[str, tuple[nn.Module, str]]:
-        """Return the name of a row's purifier, and its classifier with fingerprint."""
+    def _row(self, plan: DefensePlan, main: OpenedClassifier) -> tuple[str, OpenedClassifier]:
+        """Return the name of a row's purifier, and its classifier."""
         purifier = plan.purifier
         if plan.train_purifier is not None:
             rate = "" if plan.bpp is None else f"@{plan.bpp:g}"
@@ -204,11 +225,11 @@ class Subjects:
             return purifier, self._classifier(plan.classifier)
         return purifier, main
 
-    def _classifier(self, classifier: ClassifierSpec | str) -> tuple[nn.Module, str]:
+    def _classifier(self, classifier: ClassifierSpec | str) -> OpenedClassifier:
         opened = open_classifier(classifier, self.announce)
         return self._checked(opened, as_spec(classifier).name)
 
-    def _checked(self, classifier: nn.Module, name: str) -> tuple[nn.Module, str]:
+    def _checked(self, classifier: nn.Module, name: str) -> OpenedClassifier:
         classifier = classifier.to(self.device)
         few = slice(0, images_at_once(classifier, self.images))
         images, labels = self.images[few].to(self.device), self.data.labels[few]
@@ -219,8 +240,16 @@ class Subjects:
         answers = (apply(classifier, self.images[few]) * 100).round().int()
         digest = hashlib.sha256(answers.numpy().tobytes()).hexdigest()
         own = classifier is self.given.classifier or is_user_spec(name)
-        key = f"{fingerprint(classifier)} {digest}"
-        return classifier, f"{key} {described(classifier)}" if own else key
+        parts = [fingerprint(classifier), digest]
+        if random := draws_at_random(classifier, self.images):
+            parts.append(self._drawn)
+        key = " ".join([*parts, described(classifier)] if own else parts)
+        return OpenedClassifier(classifier, key, random)
+
+    @property
+    def _drawn(self) -> str:
+        """How what draws at random is attacked and judged, as a part of its fingerprint."""
+        return f"{self.experiment.draws} draws {SUBMISSIONS}"
 
     def _trained(self, recipe: Recipe, name: str) -> Path:
         require_extra("train")

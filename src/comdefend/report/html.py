@@ -12,12 +12,13 @@ import vl_convert
 from markupsafe import Markup
 
 from comdefend.common.atomic import atomic_write
-from comdefend.evaluation.findings import Check
+from comdefend.evaluation.findings import SUBMISSIONS, Check
 from comdefend.evaluation.panels import MAGNIFIED, Panel
 from comdefend.evaluation.record import THREATS, Record, Row
 from comdefend.report import charts, pages
 from comdefend.report.figures import detection_roc, figures_of
 from comdefend.report.markdown import corruptions
+from comdefend.report.resubmission import RESUBMISSION_NOTE, resubmissions, times
 from comdefend.report.summary import headline, summarize
 
 _PICTURES = {
@@ -66,6 +67,9 @@ def render_report(record: Record, panels: Sequence[Panel] = ()) -> str:
         panels=panels,
         pictures=_PICTURES,
         corruptions=corruptions(record),
+        resubmissions=resubmissions(record),
+        submissions=[times(count) for count in SUBMISSIONS],
+        resubmission_note=RESUBMISSION_NOTE,
         detection={d.name: d.detection for d in record.defenses if d.detection},
         roc=roc,
         rows=_sorted_rows(record),

@@ -3,8 +3,10 @@
 import re
 from collections.abc import Sequence
 
+from comdefend.evaluation.findings import SUBMISSIONS
 from comdefend.evaluation.record import Record
 from comdefend.evaluation.statistics import Share, survivors
+from comdefend.report.resubmission import RESUBMISSION_NOTE, resubmissions, times
 from comdefend.report.summary import attack_name, cell_rows, columns_of, show, summarize
 
 
@@ -16,11 +18,9 @@ def markdown_table(record: Record) -> str:
     adaptive figures count, and on which images.
     """
     summary = summarize(record)
-    sample = record.data.images
 
     def figure(share: Share | None, digits: int = 0) -> str:
-        count = f" ({share.images})" if share and share.images != sample else ""
-        return show(share, digits) + count
+        return _figure(share, record, digits)
 
     parts = []
     for family in summary.families or [[]]:
@@ -47,7 +47,31 @@ def markdown_table(record: Record) -> str:
         for name, shares in corrupted.items():
             lines.append(table_row([escape(name), *map(figure, shares.values())]))
         parts.append("\n".join(lines))
+    parts += _resubmitted(record)
     return "\n\n".join(parts) + "\n"
+
+
+def _figure(share: Share | None, record: Record, digits: int = 0) -> str:
+    count = f" ({share.images})" if share and share.images != record.data.images else ""
+    return show(share, digits) + count
+
+
+def _resubmitted(record: Record) -> list[str]:
+    """Return the table of what draws at random, and a note; nothing where nothing does."""
+    submitted = resubmissions(record)
+    if not submitted:
+        return []
+    counts = [f"submitted {times(count)}" for count in SUBMISSIONS]
+    lines = [
+        table_row(["draws at random", "attack", "mean of draws", *counts]),
+        table_row(["---", "---", "---:", *("---:" for _ in counts)]),
+    ]
+    for line in submitted:
+        cells = [
+            " / ".join(_figure(share, record) for share in cell) for cell in (line.mean, *line.left)
+        ]
+        lines.append(table_row([escape(line.defense), escape(line.label), *cells]))
+    return ["\n".join(lines), RESUBMISSION_NOTE]
 
 
 def adaptive_note(record: Record) -> str:
