@@ -18,6 +18,7 @@ from comdefend.errors import ExtraMissingError
 from comdefend.evaluation.experiment import Experiment
 from comdefend.evaluation.given import (
     Given,
+    data_name,
     image_set,
     named_attacks,
     named_defenses,
@@ -127,7 +128,7 @@ def evaluate(
     images: Tensor | np.ndarray | None = None,
     labels: Tensor | np.ndarray | Sequence[int] | None = None,
     *,
-    data: str | ImageSet | None = None,
+    data: Any = None,
     defenses: str | nn.Module | Iterable[str | nn.Module] | Mapping[str, nn.Module] = DEFENSES,
     attacks: str | AttackFunction | Attack | Iterable[str | AttackFunction | Attack] = ATTACKS,
     eps: float | Iterable[float] = EPS,
@@ -155,7 +156,8 @@ def evaluate(
             `open_classifier` takes it.
         images: (N, C, H, W) in [0, 1], or uint8; to be given with ``labels``.
         labels: (N,) integers.
-        data: Instead of the two: a data set, as `load_image_set` names it.
+        data: Instead of the two: a data set, as `load_image_set` names it, or a
+            ``datasets.Dataset`` (Hugging Face) with a column of images and one of class labels.
         defenses: Names as `load_defense` takes them, or ``nn.Module``s, images to images; modules
             may be given by name in a mapping.
         attacks: Names as `find_attack` takes them, with ``:STEPS`` behind them if so wanted, or
@@ -192,7 +194,7 @@ def evaluate(
     named = named_attacks(attacks)
     bounds = [eps] if isinstance(eps, int | float) else list(eps)
     name = classifier if isinstance(classifier, str) else type(classifier).__name__
-    source = data if isinstance(data, str) else "memory"
+    source = data_name(data, memory)
     values = {
         "name": "evaluation" if output is None else Path(output).resolve().name.lstrip("."),
         "title": f"{name} on {source}",
@@ -200,7 +202,7 @@ def evaluate(
         "classifier": name,
         "defenses": list(dict.fromkeys([UNDEFENDED, *shields])),
         **_plans(named, bounds, adaptive_steps),
-        "images": sample if sample is not None else 200 if memory is None else 0,
+        "images": sample if sample is not None else 0 if isinstance(memory, ImageSet) else 200,
         "checkpoint": None if checkpoint is None else str(checkpoint),
         "mean": mean,
         "std": std,

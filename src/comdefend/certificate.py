@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -20,7 +21,13 @@ from comdefend.common.atomic import atomic_write
 from comdefend.common.schema import build
 from comdefend.data.image_set import ImageSet
 from comdefend.defenses import DefendedClassifier
-from comdefend.evaluation.given import Given, image_set, named_defenses, own_classifier
+from comdefend.evaluation.given import (
+    Given,
+    data_name,
+    image_set,
+    named_defenses,
+    own_classifier,
+)
 from comdefend.evaluation.record import UNDEFENDED
 from comdefend.nn.batches import device_of
 from comdefend.report.certified import certificate_html, certificate_table, certificate_text
@@ -83,7 +90,7 @@ def certify(
     labels: Tensor | np.ndarray | Sequence[int] | None = None,
     *,
     sigma: float,
-    data: str | ImageSet | None = None,
+    data: Any = None,
     defense: str | nn.Module | None = None,
     n: int = DRAWS,
     sample: int | None = None,
@@ -116,7 +123,8 @@ def certify(
         images: (N, C, H, W) in [0, 1], or uint8; to be given with ``labels``.
         labels: (N,) integers.
         sigma: Standard deviation of the noise, for images in [0, 1]: above 0, at most 1.
-        data: Instead of the two: a data set, as `load_image_set` names it.
+        data: Instead of the two: a data set, as `load_image_set` names it, or a
+            ``datasets.Dataset`` (Hugging Face) with a column of images and one of class labels.
         defense: The purifier: a name as `load_defense` takes it, or an ``nn.Module``, images to
             images. By default that of a `DefendedClassifier`, and otherwise none.
         n: Draws of noise for each image, from 100: 1,000 reach radii of 2.46 sigma at most, 10,000
@@ -149,12 +157,12 @@ def certify(
     shields = named_defenses(shield)
     (name,) = shields
     values = {
-        "data": data if isinstance(data, str) else "memory",
+        "data": data_name(data, memory),
         "classifier": classifier if isinstance(classifier, str) else type(own).__name__,
         "defense": name,
         "sigma": sigma,
         "n": n,
-        "images": sample if sample is not None else 100 if memory is None else 0,
+        "images": sample if sample is not None else 0 if isinstance(memory, ImageSet) else 100,
         "attacked": attacked,
         "engine": engine,
         "precision": precision,

@@ -13,7 +13,7 @@ from comdefend.errors import InputError
 from tests.attacks.tiny import accuracy, loss, tiny_batch, tiny_classifier
 
 # Enough for a network of 8x8 pixels.
-FEW_STEPS = {"cw": 20, "hopskipjump": 2, "square": 50}
+FEW_STEPS = {"art-cw": 3, "cw": 20, "hopskipjump": 2, "square": 50}
 QUERY = [name for name, attack in ATTACKS.items() if attack.kind == "query"]
 
 
@@ -92,7 +92,9 @@ def test_every_attack_breaks_images_within_its_ball_and_leaves_no_trace(attack, 
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("attack", ["cw", "deepfool", "hopskipjump", "square"])
+@pytest.mark.parametrize(
+    "attack", ["art-cw", "art-deepfool", "cw", "deepfool", "hopskipjump", "square"]
+)
 def test_an_attack_that_fails_returns_the_images(attack):
     images, _ = tiny_batch(tiny_classifier())
     labels = torch.zeros(len(images), dtype=torch.int64)
@@ -101,7 +103,7 @@ def test_an_attack_that_fails_returns_the_images(attack):
     torch.testing.assert_close(attacked, images)
 
 
-@pytest.mark.parametrize("attack", ["fgsm", "bim", "pgd", "mi-fgsm"])
+@pytest.mark.parametrize("attack", ["fgsm", "bim", "pgd", "mi-fgsm", "art-bim", "art-pgd"])
 def test_on_a_linear_model_a_step_along_the_sign_is_optimal(attack):
     images, _ = tiny_batch(tiny_classifier())
     normal = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -126,7 +128,9 @@ def test_many_steps_are_stronger_than_one_and_a_larger_eps_than_a_small_one(ship
 def test_only_pgd_starts_at_random():
     model = tiny_classifier()
     images, labels = tiny_batch(model)
-    for attack, same in (("bim", True), ("mi-fgsm", True), ("pgd", False)):
+    for attack, same in (
+        ("bim", True), ("mi-fgsm", True), ("pgd", False), ("art-bim", True), ("art-pgd", False),
+    ):  # fmt: skip
         first, second = (
             run_attack(model, images, labels, attack, 4, 3, seed=seed, rounded=False)
             for seed in (5, 6)
@@ -134,7 +138,9 @@ def test_only_pgd_starts_at_random():
         assert first.equal(second) == same
 
 
-@pytest.mark.parametrize(("attack", "excess"), [("deepfool", 1.03), ("cw", 1.5)])
+@pytest.mark.parametrize(
+    ("attack", "excess"), [("deepfool", 1.03), ("art-deepfool", 1.03), ("cw", 1.5)]
+)
 def test_attacks_for_the_smallest_change_go_straight_to_the_boundary(attack, excess):
     images, _ = tiny_batch(tiny_classifier())
     normal = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))

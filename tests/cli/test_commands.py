@@ -144,3 +144,11 @@ def test_a_character_that_the_terminal_lacks_costs_nothing(tmp_path):
     assert done.returncode == 1
     assert b"failed: ?.png: " in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_the_list_of_attacks_names_their_libraries(cli):
+    lines = cli("list", "attacks", COLUMNS="200").stdout.splitlines()
+    named = {line.split()[0]: line for line in lines if ": " in line}
+    assert named["bim"].rstrip().endswith("(Kurakin et al. 2017); Foolbox")
+    assert named["square"].rstrip().endswith("; pyautoattack")
+    assert named["art-bim"].rstrip().endswith("; ART")

@@ -53,6 +53,8 @@ class Attack(msgspec.Struct, frozen=True, kw_only=True):
         kind: "gradient" needs gradients, "query" only the model's answers; an "ensemble" uses both.
         steps: Default number of steps; None if the attack has none.
         about: What it does, in a phrase, and the paper.
+        library: Which library runs it; empty for a user's own.
+        extra: The extra that installs its library, where ``evaluate`` does not.
         run: How to run it.
         takes_step_size: `run_attack` may be given a ``step_size``.
         first_steps: Try this few steps first: most images fall to them, and only the others need
@@ -71,6 +73,8 @@ class Attack(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["gradient", "query", "ensemble"]
     about: str
     run: Run
+    library: str = ""
+    extra: str = ""
     steps: int | None = None
     takes_step_size: bool = False
     first_steps: int | None = None

@@ -48,6 +48,7 @@ AUTOATTACK = Attack(
     norm="Linf",
     kind="ensemble",
     about="APGD-CE, targeted APGD-DLR, targeted FAB and Square (Croce and Hein 2020)",
+    library="pyautoattack",
     run=_autoattack,
     in_pieces=True,
     averages=True,
@@ -59,5 +60,6 @@ SQUARE = Attack(
     kind="query",
     steps=5000,
     about="random squares, by logits alone, a query a step (Andriushchenko et al. 2020)",
+    library="pyautoattack",
     run=_square,
 )

@@ -15,14 +15,14 @@ def _fgsm(model: nn.Module, images: Tensor, labels: Tensor, budget: Budget) -> T
 
 def _bim(model: nn.Module, images: Tensor, labels: Tensor, budget: Budget) -> Tensor:
     attack = _attacks().LinfBasicIterativeAttack(
-        rel_stepsize=_quarter(budget.steps), **_steps(budget), random_start=False
+        abs_stepsize=step_length(budget), steps=budget.steps, random_start=False
     )
     return _climb(attack, model, images, labels, budget)
 
 
 def _pgd(model: nn.Module, images: Tensor, labels: Tensor, budget: Budget) -> Tensor:
     attack = _attacks().LinfPGD(
-        rel_stepsize=_quarter(budget.steps), **_steps(budget), random_start=True
+        abs_stepsize=step_length(budget), steps=budget.steps, random_start=True
     )
     return _climb(attack, model, images, labels, budget)
 
@@ -30,7 +30,10 @@ def _pgd(model: nn.Module, images: Tensor, labels: Tensor, budget: Budget) -> Te
 def _mi_fgsm(model: nn.Module, images: Tensor, labels: Tensor, budget: Budget) -> Tensor:
     # Foolbox sums the signs of gradients; the paper sums gradients divided by their L1 norm.
     attack = _attacks().LinfMomentumIterativeFastGradientMethod(
-        momentum=1.0, rel_stepsize=1 / budget.steps, **_steps(budget), random_start=False
+        momentum=1.0,
+        abs_stepsize=step_length(budget, share=0),
+        steps=budget.steps,
+        random_start=False,
     )
     return _climb(attack, model, images, labels, budget)
 
@@ -41,6 +44,7 @@ FGSM = Attack(
     norm="Linf",
     kind="gradient",
     about="one step of eps along the gradient's sign (Goodfellow et al. 2015)",
+    library="Foolbox",
     run=_fgsm,
     covered_by_pgd=True,
 )
@@ -51,6 +55,7 @@ BIM = Attack(
     kind="gradient",
     steps=10,
     about="steps of eps/4 along the gradient's sign (Kurakin et al. 2017)",
+    library="Foolbox",
     run=_bim,
     takes_step_size=True,
 )
@@ -61,6 +66,7 @@ PGD = Attack(
     kind="gradient",
     steps=20,
     about="steps of eps/4 from a random start (Madry et al. 2018)",
+    library="Foolbox",
     run=_pgd,
     covered_by_pgd=True,
     takes_step_size=True,
@@ -73,6 +79,7 @@ MI_FGSM = Attack(
     kind="gradient",
     steps=10,
     about="steps of eps/steps with momentum 1 (Dong et al. 2018)",
+    library="Foolbox",
     run=_mi_fgsm,
     takes_step_size=True,
 )
@@ -82,14 +89,16 @@ def _attacks() -> Any:
     return require("foolbox", "demo").attacks
 
 
-def _quarter(steps: int) -> float:
-    """Return the step size over eps: a quarter, or more where the border would be out of reach."""
-    return max(0.25, 1 / steps)
+def step_length(budget: Budget, share: float = 0.25) -> float:
+    """Return the length of a step, on the scale of the images.
 
-
-def _steps(budget: Budget) -> dict[str, Any]:
-    size = budget.step_size
-    return {"steps": budget.steps, "abs_stepsize": None if size is None else size / 255}
+    Args:
+        budget: A given ``step_size`` is taken.
+        share: Otherwise this share of eps, or more where the border would be out of reach.
+    """
+    if budget.step_size is not None:
+        return budget.step_size / 255
+    return max(share, 1 / budget.steps) * budget.bound
 
 
 def _climb(attack: Any, model: nn.Module, images: Tensor, labels: Tensor, budget: Budget) -> Tensor:

@@ -35,6 +35,7 @@ HOPSKIPJUMP = Attack(
     kind="query",
     steps=15,
     about="along the decision boundary, by predicted classes alone (Chen et al. 2020)",
+    library="Foolbox",
     run=_hopskipjump,
     deterministic_only=True,
 )

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from comdefend.attacks.art import ART_BIM, ART_CARLINI_WAGNER, ART_DEEPFOOL, ART_PGD
 from comdefend.attacks.attack import Attack
 from comdefend.attacks.autoattack import AUTOATTACK, SQUARE
 from comdefend.attacks.gradient_sign import BIM, FGSM, MI_FGSM, PGD
@@ -16,6 +17,7 @@ ATTACKS: dict[str, Attack] = {
     attack.name: attack
     for attack in (
         FGSM, BIM, PGD, MI_FGSM, DEEPFOOL, CARLINI_WAGNER, HOPSKIPJUMP, AUTOATTACK, SQUARE,
+        ART_BIM, ART_PGD, ART_DEEPFOOL, ART_CARLINI_WAGNER,
     )
 }  # fmt: skip
 """Name -> attack."""

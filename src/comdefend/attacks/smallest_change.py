@@ -30,6 +30,7 @@ DEEPFOOL = Attack(
     kind="gradient",
     steps=50,
     about="steps to the nearest linearised decision boundary (Moosavi-Dezfooli et al. 2016)",
+    library="Foolbox",
     run=_deepfool,
 )
 CARLINI_WAGNER = Attack(
@@ -39,6 +40,7 @@ CARLINI_WAGNER = Attack(
     kind="gradient",
     steps=100,
     about="Adam on margin and size, five searches for their balance (Carlini and Wagner 2017)",
+    library="Foolbox",
     run=_carlini_wagner,
 )
 

@@ -70,6 +70,8 @@ class Certification:
         # Samples are in random order, also where all images are taken.
         wanted = Wanted(count=settings.images, seed=settings.seed)
         given_places = [] if given.data is None else wanted.order(len(given.data))
+        if len(given_places) != len(sample):  # some could not be read
+            given_places = []
         self.places: list[int | None] = [*given_places] or [None] * len(sample)
 
         subjects = Subjects(experiment, output, device, sample, announce, given)

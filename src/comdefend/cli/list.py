@@ -51,7 +51,7 @@ def _attacks() -> dict[str, str]:
     from comdefend.attacks import ATTACKS
 
     return {
-        **{name: f"{attack.title}: {attack.about}" for name, attack in ATTACKS.items()},
+        **{name: f"{a.title}: {a.about}; {a.library}" for name, a in ATTACKS.items()},
         "package.module:function": "your own: (model, images, labels, eps) -> images",
     }
 

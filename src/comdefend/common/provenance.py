@@ -24,7 +24,8 @@ def versions(*more: str) -> dict[str, str]:
     Args:
         more: Names of further packages; those that are not installed are left out.
     """
-    names = ("torch", "torchvision", "foolbox", "pyautoattack", "numpy", "pillow", *more)
+    attacks = ("foolbox", "pyautoattack", "adversarial-robustness-toolbox")
+    names = ("torch", "torchvision", *attacks, "numpy", "pillow", *more)
     installed = {"comdefend": __version__}
     for name in names:
         try:

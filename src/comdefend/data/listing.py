@@ -124,6 +124,9 @@ class Listing:
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def __len__(self) -> int:
+        return len(self.labels)
+
     def read(self, wanted: Wanted) -> ImageSet:
         """Read the images that are wanted; no others are decoded.
 

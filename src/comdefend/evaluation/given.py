@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -10,7 +11,9 @@ from torch import Tensor, nn
 
 from comdefend.attacks import ATTACKS, Attack, AttackFunction, find_attack, from_callable
 from comdefend.classifiers import Normalized
+from comdefend.data.hugging_face import is_dataset, list_dataset
 from comdefend.data.image_set import ImageSet
+from comdefend.data.listing import Listing
 from comdefend.errors import InputError, InputTypeError
 
 
@@ -19,13 +22,13 @@ class Given:
     """Objects in memory that take the place of what an experiment names.
 
     Attributes:
-        data: The labelled images.
+        data: The labelled images, decoded or not.
         classifier: Images in [0, 1] to logits, in evaluation mode.
         defenses: Images to images, in evaluation mode, by the name of their purifier.
         attacks: By name.
     """
 
-    data: ImageSet | None = None
+    data: ImageSet | Listing | None = None
     classifier: nn.Module | None = None
     defenses: Mapping[str, nn.Module] = field(default_factory=dict)
     attacks: Mapping[str, Attack] = field(default_factory=dict)
@@ -34,13 +37,22 @@ class Given:
 def image_set(
     images: Tensor | np.ndarray | None,
     labels: Tensor | np.ndarray | Sequence[int] | None,
-    data: str | ImageSet | None,
-) -> ImageSet | None:
-    """Return the images in memory; None where a data set is named."""
+    data: Any,
+) -> ImageSet | Listing | None:
+    """Return the images that are given as objects; None where a data set is named.
+
+    Args:
+        images, labels: Arrays or tensors.
+        data: Instead of the two: a name, an `ImageSet`, or a ``datasets.Dataset``.
+
+    Raises:
+        InputError: Both are given or neither, or they hold something else than labelled images.
+        InputTypeError: One of them has the wrong type.
+    """
     if (images is None) == (data is None) or (images is None) != (labels is None):
         raise InputError("give either images and labels, or data")
     if data is not None:
-        return None if isinstance(data, str) else data
+        return _named_or_listed(data)
     pixels = torch.as_tensor(images).detach().cpu()
     if pixels.is_floating_point():
         low, high = (value.item() for value in pixels.aminmax()) if pixels.numel() else (0, 0)
@@ -54,6 +66,24 @@ def image_set(
     if classes.is_floating_point() or classes.dtype == torch.bool:
         raise InputTypeError(f"labels: must be integers, not {classes.dtype}")
     return ImageSet(pixels, classes.to(torch.int64))
+
+
+def _named_or_listed(data: Any) -> ImageSet | Listing | None:
+    if isinstance(data, str):
+        return None
+    if isinstance(data, ImageSet):
+        return data
+    if is_dataset(data):
+        return list_dataset(data)
+    kind = type(data).__name__
+    raise InputTypeError(f"data: must be a name, an ImageSet or a datasets.Dataset, not {kind}")
+
+
+def data_name(data: Any, given: ImageSet | Listing | None) -> str:
+    """Return what records call the data."""
+    if isinstance(data, str):
+        return data
+    return given.where if isinstance(given, Listing) else "memory"
 
 
 def own_classifier(

@@ -5,6 +5,7 @@ from typing import Any
 
 from comdefend.attacks import ATTACKS, Attack, find_attack
 from comdefend.common import schema
+from comdefend.common.extras import require_extra
 from comdefend.errors import InputError
 from comdefend.evaluation.experiment import Experiment
 from comdefend.evaluation.shipped import TRAINED, read_experiment
@@ -71,6 +72,7 @@ def attacks_of(
 
     Raises:
         InputError: An attack is unknown, needs a bound, or needs gradients where it has none.
+        ExtraMissingError: An attack's library is not installed.
     """
     # The sanity checks are made with PGD, whatever else is.
     attacks = {"pgd": ATTACKS["pgd"]}
@@ -78,6 +80,8 @@ def attacks_of(
         attack = (given or {}).get(plan.attack) or find_attack(plan.attack)
         if not plan.eps and attack.norm == "Linf":
             raise InputError(f"attack '{plan.attack}' needs eps, in units of 1/255")
+        if attack.extra:
+            require_extra(attack.extra)
         attacks[plan.attack] = attack
     if wrong := [p.attack for p in experiment.query if attacks[p.attack].kind != "query"]:
         raise InputError(f"query: attacks must be without gradients, not {wrong}")

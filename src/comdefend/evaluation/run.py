@@ -13,7 +13,7 @@ from comdefend.common.provenance import versions
 from comdefend.common.schema import to_plain
 from comdefend.common.store import Store
 from comdefend.data.image_set import ImageSet
-from comdefend.data.listing import Wanted, fit_set
+from comdefend.data.listing import Listing, Wanted, fit_set
 from comdefend.data.sources import load_image_set
 from comdefend.errors import InputError
 from comdefend.evaluation.attacker import Attacker
@@ -158,14 +158,14 @@ def open_sample(experiment: Experiment, given: Given, announce: Callable[[str], 
 
 def take_sample(
     experiment: Experiment,
-    given: ImageSet | None = None,
+    given: ImageSet | Listing | None = None,
     usual: tuple[int, int] | None = None,
 ) -> ImageSet:
     """Return the images of an experiment, resized and cropped, in an order drawn at random.
 
     Args:
         experiment: Which images, and how many; all where it asks for more than there are.
-        given: Images in memory, in place of those that the experiment names.
+        given: Images as objects, in place of those that the experiment names.
         usual: Resize and crop to take where the images differ in size, or from that crop.
 
     Raises:
@@ -183,6 +183,8 @@ def take_sample(
     )
     if given is None:
         data = load_image_set(experiment.data, "test", wanted=wanted)
+    elif isinstance(given, Listing):
+        data = given.read(wanted)
     else:
         data = fit_set(given, wanted)
     for plan in experiment.plans:

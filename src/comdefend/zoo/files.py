@@ -83,6 +83,24 @@ def read_network(path: Path, network: type[_Network], device: torch.device | str
     if read_kind(path) != network.kind:
         raise WeightsError(f"{path}: holds no comdefend {network.kind}")
     config = _decoded(path, "config", network.config_type)
+    return read_tensors(path, network, config, device)
+
+
+def read_tensors(
+    path: Path, network: type[_Network], config: Any, device: torch.device | str = "cpu"
+) -> _Network:
+    """Return a network of a configuration with the tensors of a file, in evaluation mode.
+
+    Args:
+        path: The ``.safetensors`` file.
+        network: The kind of network.
+        config: Its configuration.
+        device: Where to put it.
+
+    Raises:
+        WeightsError: The file is corrupt, holds tensors that do not fit the configuration, or
+            weights that are not finite.
+    """
     # The meta device holds shapes and no memory: nothing is allocated before the shapes agree.
     with torch.device("meta"):
         empty = network(config)
