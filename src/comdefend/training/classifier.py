@@ -131,8 +131,9 @@ def prepare(recipe: ClassifierRecipe, output: Path) -> Prepared:
     count = held_out_count(len(clean), recipe, 2)
     store = Store(output / "purified", {"torch": torch.__version__})
     # Images under noise are purified anew every time; the others once, before training.
-    once = purifier is not None and not recipe.image_noise
-    data = _purified(clean, purifier, store) if once else clean
+    data = clean
+    if purifier is not None and not recipe.image_noise:
+        data = _purified(clean, purifier, store)
     validation, training = data.hold_out(count, recipe.seed)
     classifier = start or new_classifier(recipe.network, training, recipe.seed)
     steps = len(training) // epoch_batch(len(training), recipe) * recipe.epochs
