@@ -127,7 +127,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             (``noise:0.1``, ``jpeg:10``, ``median:5``): each row's accuracy on such images.
         stand_ins: Surrogate gradients for the threshold: adaptive attacks try one after the other
             on each image until it breaks.
-        draws: Draws that attacks and verdicts average over where a defence is random.
+        draws: Draws that attacks and verdicts average over where a defence or classifier is random.
         checks: Images on which the sanity checks are made; 0 for none.
         images: Size of the sample; 0 for all images.
         resize: Resize the shorter side of the images to this; 0 to leave it.
