@@ -12,6 +12,7 @@ from comdefend._version import __version__
 if TYPE_CHECKING:
     from comdefend.api import Evaluation, evaluate
     from comdefend.certificate import Certificate, certify
+    from comdefend.codec import compress, decompress
     from comdefend.defenses import DefendedClassifier
     from comdefend.engines import open_engine
     from comdefend.errors import ComdefendError
@@ -29,6 +30,8 @@ _HOMES = {
     "PurifierConfig": "comdefend.nn.config",
     "certify": "comdefend.certificate",
     "classifier_weights": "comdefend.zoo",
+    "compress": "comdefend.codec",
+    "decompress": "comdefend.codec",
     "evaluate": "comdefend.api",
     "load": "comdefend.zoo",
     "load_classifier": "comdefend.zoo",
@@ -48,6 +51,8 @@ __all__ = [
     "__version__",
     "certify",
     "classifier_weights",
+    "compress",
+    "decompress",
     "evaluate",
     "load",
     "load_classifier",

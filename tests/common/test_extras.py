@@ -45,6 +45,7 @@ MISSING = {
     ("export", "out/x.xml"): "runtime",
     ("purify", ".", "out", "--engine", "openvino"): "runtime",
     ("bench", "-o", "out"): "evaluate",
+    ("compress", "image.png", "x.comd"): "codec",
 }
 
 

@@ -49,6 +49,7 @@ def attack(model, images, labels, eps):
 # The names that the Python code of documents uses without defining them.
 NAMES = """
 import comdefend, torch
+from PIL import Image
 from my.models import Smoothing, attack, resnet
 torch.manual_seed(0)
 names = {
@@ -56,6 +57,7 @@ names = {
     "purifier": comdefend.load("rgb-variable@2"),
     "classifier": resnet(),
     "model": resnet(),
+    "image": Image.effect_noise((40, 30), 50).convert("RGB"),
     "images": torch.rand(10, 3, 32, 32),
     "labels": torch.arange(10),
     "my_module": Smoothing().eval(),

@@ -147,10 +147,10 @@ def test_a_fast_engine_is_opened_where_it_pays(tmp_path, tiny, monkeypatch):
     comdefend.purify_files(folder, tmp_path / "out", tiny)
     comdefend.purify_files(folder, tmp_path / "out", tiny, precision="float32", overwrite=True)
     comdefend.purify_files(folder, tmp_path / "out", tiny, engine="openvino", overwrite=True)
-    monkeypatch.setattr(files, "_FEW_PIXELS", 2000)
+    monkeypatch.setattr(files, "FEW_PIXELS", 2000)
     comdefend.purify_files(folder, tmp_path / "out", tiny, overwrite=True)
     comdefend.purify_files(folder, tmp_path / "out", tiny)
-    monkeypatch.setattr(files, "_FEW_PIXELS", 10**9)
+    monkeypatch.setattr(files, "FEW_PIXELS", 10**9)
     monkeypatch.setattr(files, "_FEW_FILES", 2)
     comdefend.purify_files(folder, tmp_path / "out", tiny, overwrite=True)
     assert opened == [

@@ -10,9 +10,12 @@ from comdefend._version import __version__
 from comdefend.cli import (
     bench,
     certify,
+    compress,
+    decompress,
     demo,
     evaluate,
     export,
+    info,
     list,
     purify,
     recipe,
@@ -59,7 +62,10 @@ def _common(
     pass
 
 
-for _command in (demo, purify, evaluate, certify, train, recipe, export, reproduce, bench, list):
+for _command in (
+    demo, purify, compress, decompress, info, evaluate, certify, train, recipe, export, reproduce,
+    bench, list,
+):  # fmt: skip
     _command.register(app)
 complete_names(app)
 
@@ -83,7 +89,8 @@ def main() -> None:
         # Typer turns Ctrl-C into this exit code.
         if ending.code == _STOPPED:
             note = (
-                "stopped; train, purify, evaluate, certify and reproduce resume when called again"
+                "stopped; train, purify, compress, decompress, evaluate, certify and reproduce "
+                "resume when called again"
             )
             print(note, file=sys.stderr)
         raise

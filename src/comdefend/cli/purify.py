@@ -1,23 +1,13 @@
 """``comdefend purify``."""
 
-import functools
-import warnings
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
-from rich.text import Text
 
+from comdefend.cli.results import FileResults, summary
 from comdefend.common.defaults import RECOMMENDED
 from comdefend.engines.backends import ENGINES
-
-if TYPE_CHECKING:
-    from comdefend.purify.pipeline import PurifiedFile
 
 
 def register(app: typer.Typer) -> None:
@@ -46,13 +36,6 @@ comdefend purify photos/ more/cat.webp clean/ --resize 256
 comdefend purify scans/ clean/ --weights gray-4bpp --overwrite
 
 comdefend purify photos/ clean/ --engine openvino --precision float32"""
-
-
-class _Rate(ProgressColumn):
-    """Images per second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.finished_speed or task.speed or 0:.1f} images/s")
 
 
 def purify(
@@ -112,9 +95,8 @@ def purify(
     from comdefend.cli.options import open_device
     from comdefend.purify.files import purify_files
 
-    console = Console(stderr=True, emoji=False)
-    say = functools.partial(console.print, markup=False, highlight=False, soft_wrap=True)
-    with _progress(console, say) as progress:
+    shown = FileResults("purifying")
+    with shown.progress() as progress:
         results = purify_files(
             inputs,
             output,
@@ -129,55 +111,7 @@ def purify(
             max_megapixels=max_megapixels,
             progress=progress,
         )
-    for note, files in _notes(results).items():
-        say(f"note: {note}: {files}")
-    for result in results:
-        if result.status == "failed":
-            say(f"failed: {result.source}: {result.error}", style="bold red")
-    print(_summary(results))
+    shown.tell(results)
+    print(summary(results, "purified"))
     if any(result.status == "failed" for result in results):
         raise typer.Exit(1)
-
-
-@contextmanager
-def _progress(
-    console: Console, say: Callable[..., None]
-) -> "Iterator[Callable[[PurifiedFile, int], None]]":
-    """Show a bar on a terminal, and warnings as notes."""
-    from comdefend.purify.files import LossyOutputWarning, PassedOverWarning
-
-    name = TextColumn("{task.fields[name]}")
-    columns = (TextColumn("purifying"), BarColumn(), MofNCompleteColumn(), _Rate(), name)
-    with (
-        Progress(*columns, console=console, disable=not console.is_terminal) as bar,
-        warnings.catch_warnings(),
-    ):
-        for kind in (LossyOutputWarning, PassedOverWarning):
-            warnings.simplefilter("always", kind)
-        warnings.showwarning = lambda message, *_: say(f"note: {message}")
-        task = bar.add_task("", name="")
-        yield lambda result, total: bar.update(
-            task, total=total, advance=1, name=result.source.name
-        )
-
-
-def _notes(results: "list[PurifiedFile]") -> dict[str, str]:
-    """Return what of the metadata was left behind, and of which files, in a few words each."""
-    files: dict[str, list[Path]] = {}
-    for result in results:
-        for note in result.notes:
-            files.setdefault(note, []).append(result.source)
-    return {
-        note: str(of[0]) + (f" and {len(of) - 1} more" if len(of) > 1 else "")
-        for note, of in files.items()
-    }
-
-
-def _summary(results: "list[PurifiedFile]") -> str:
-    counts = Counter(result.status for result in results)
-    summary = f"{counts['purified']} purified"
-    if counts["skipped"]:
-        summary += f", {counts['skipped']} already there (--overwrite redoes them)"
-    if counts["failed"]:
-        summary += f", {counts['failed']} failed"
-    return summary

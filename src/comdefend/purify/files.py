@@ -20,9 +20,9 @@ from comdefend.purify.pipeline import PurifiedFile, purify_pairs
 from comdefend.purify.plan import plan
 from comdefend.purify.tiling import DEFAULT_TILE, check_tile
 
-# Opening OpenVINO takes as long as it then saves on 2 megapixels, measured with the paper's network
-# on two cores; torch opens at once.
-_FEW_PIXELS = 2_000_000
+FEW_PIXELS = 2_000_000
+"""Opening OpenVINO takes as long as it then saves on so many pixels, measured with the paper's
+network on two cores; torch opens at once."""
 # Looking at the size of more files than this would itself take time.
 _FEW_FILES = 64
 
@@ -120,7 +120,7 @@ def purify_files(
     purifier = _load(weights, bpp)
     purifier = purifier if device is None else purifier.to(device)
     with quiet_decoders(None if max_megapixels is None else max_megapixels * 1e6):
-        if (engine, precision) == ("auto", "auto") and _are_few(pairs, overwrite):
+        if (engine, precision) == ("auto", "auto") and are_few(pairs, overwrite):
             engine = "torch"
         opened = open_engine(purifier, engine, precision)
         # An output folder that cannot be written to is reported before the first file is purified.
@@ -131,11 +131,11 @@ def purify_files(
                 if progress is not None:
                     progress(result, len(pairs))
     if passed_over:
-        warnings.warn(_counted(passed_over), PassedOverWarning, stacklevel=2)
+        warnings.warn(counted(passed_over), PassedOverWarning, stacklevel=2)
     return results
 
 
-def _counted(paths: list[Path]) -> str:
+def counted(paths: list[Path]) -> str:
     """Return how many files of each kind were passed over, and the name of one of each."""
     kinds: dict[str, list[Path]] = {}
     for path in paths:
@@ -154,8 +154,16 @@ def _load(weights: str | Path | ComDefend, bpp: float | None) -> ComDefend:
     return weights.at(bpp)
 
 
-def _are_few(pairs: list[tuple[Path, Path]], overwrite: bool) -> bool:
-    """Return whether so few pixels are left to purify that torch is the fastest engine."""
+def are_few(
+    pairs: list[tuple[Path, Path]], overwrite: bool, count: Callable[[Path], int] = pixel_count
+) -> bool:
+    """Return whether so few pixels are left to compute that torch is the fastest engine.
+
+    Args:
+        pairs: Source and target of each file.
+        overwrite: Whether files are computed again whose target exists.
+        count: Tells the number of pixels of a source.
+    """
     sources = (source for source, target in pairs if overwrite or not os.path.lexists(target))
     first = list(itertools.islice(sources, _FEW_FILES + 1))
-    return len(first) <= _FEW_FILES and sum(map(pixel_count, first)) <= _FEW_PIXELS
+    return len(first) <= _FEW_FILES and sum(map(count, first)) <= FEW_PIXELS

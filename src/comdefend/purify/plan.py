@@ -2,12 +2,12 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from PIL import Image
 
-from comdefend.data.image_files import FORMATS, PLUGINS, SUFFIXES, image_paths, readable_suffixes
+from comdefend.data.image_files import FORMATS, PLUGINS, image_paths, readable_suffixes
 from comdefend.errors import DataMissingError, InputError, OutputError
 
 
@@ -17,6 +17,9 @@ def plan(
     format: str | None,
     on_error: Callable[[OSError], None] | None = None,
     on_skip: Callable[[Path], None] | None = None,
+    *,
+    reads: Collection[str] | None = None,
+    writes: Mapping[str, tuple[str, ...]] = FORMATS,
 ) -> list[tuple[Path, Path]]:
     """Decide what is read and where each result goes, before anything is written.
 
@@ -24,10 +27,12 @@ def plan(
         inputs: Image files, and folders that are searched recursively.
         output: A folder, in which the structure of input folders is kept; or, for a single input
             file, the file to write, if its suffix is that of an image.
-        format: One of `FORMATS`, or a suffix of one; by default the suffix of an output file, else
-            PNG.
+        format: One that is written, or a suffix of one; by default the suffix of an output file,
+            else the first.
         on_error: Called for folders that cannot be read.
         on_skip: Called for what else folders hold: other files, and links to folders.
+        reads: Suffixes of the inputs; by default those of images.
+        writes: Formats of the outputs, each with its suffixes.
 
     Returns:
         Pairs of source and target.
@@ -38,11 +43,13 @@ def plan(
         DataMissingError: An input does not exist.
         OutputError: The output is a file, or a link leads out of it.
     """
+    reads = readable_suffixes() if reads is None else reads
+    suffixes = {suffix: name for name, its in writes.items() for suffix in its}
     if format is not None:
         # JPG and .tif are formats to most people.
-        known = SUFFIXES.get("." + format.lower().removeprefix("."))
+        known = suffixes.get("." + format.lower().removeprefix("."))
         if known is None:
-            raise InputError(f"unknown format '{format}'; known: {', '.join(FORMATS)}")
+            raise InputError(f"unknown format '{format}'; known: {', '.join(writes)}")
         format = known
     if not inputs:
         raise InputError("no input files or folders were given")
@@ -50,19 +57,20 @@ def plan(
         if not os.path.lexists(path):
             raise DataMissingError(f"{path}: no such file or folder")
     suffix = output.suffix.lower()
-    if len(inputs) == 1 and not inputs[0].is_dir() and suffix in SUFFIXES:
-        if format is not None and SUFFIXES[suffix] != format:
+    if len(inputs) == 1 and not inputs[0].is_dir() and suffix in suffixes:
+        if format is not None and suffixes[suffix] != format:
             raise InputError(f"{output}: its suffix does not fit format '{format}'")
         pairs = [(inputs[0], output)]
-    elif suffix in {*Image.registered_extensions(), *PLUGINS} and not output.is_dir():
+    elif suffix in {*Image.registered_extensions(), *PLUGINS, *reads} and not output.is_dir():
         raise InputError(
             f"{output}: give a folder, or for a single input file a file that ends in "
-            f"{', '.join(SUFFIXES)}"
+            f"{', '.join(suffixes)}"
         )
     else:
         if output.exists() and not output.is_dir():
             raise OutputError(f"{output}: is a file, not a folder")
-        pairs = _folder_plan(inputs, output, FORMATS[format or "png"][0], on_error, on_skip)
+        written = writes[format or next(iter(writes))][0]
+        pairs = _folder_plan(inputs, output, written, reads, on_error, on_skip)
     # Unlike Path.resolve, realpath does not raise on links that lead in a circle.
     sources = {os.path.realpath(source) for source, _ in pairs}
     for source, target in pairs:
@@ -75,6 +83,7 @@ def _folder_plan(
     inputs: list[Path],
     output: Path,
     suffix: str,
+    reads: Collection[str],
     on_error: Callable[[OSError], None] | None,
     on_skip: Callable[[Path], None] | None,
 ) -> list[tuple[Path, Path]]:
@@ -94,9 +103,9 @@ def _folder_plan(
                 f"{output}: is an input folder, and results would be the next run's inputs; give "
                 "another folder"
             )
-        inside = _images_in(path, root, on_error, on_skip)
+        inside = _images_in(path, root, reads, on_error, on_skip)
         if not inside:
-            raise InputError(f"{path}: holds no images ({', '.join(sorted(readable_suffixes()))})")
+            raise InputError(f"{path}: holds no images ({', '.join(sorted(reads))})")
         for source in inside:
             sources.setdefault(_place(source), (source, source.relative_to(path)))
     pairs = _with_targets(sources.values(), output, suffix)
@@ -117,6 +126,7 @@ def _folder_plan(
 def _images_in(
     folder: Path,
     root: str,
+    reads: Collection[str],
     on_error: Callable[[OSError], None] | None,
     on_skip: Callable[[Path], None] | None,
 ) -> list[Path]:
@@ -127,7 +137,7 @@ def _images_in(
             on_skip(path)
 
     nested = _is_below(Path(root), os.path.realpath(folder))
-    found = image_paths(folder, on_error, skip)
+    found = image_paths(folder, on_error, skip, reads)
     return [path for path in found if not (nested and _place(path).is_relative_to(root))]
 
 

@@ -1,0 +1,263 @@
+"""Compressing and decompressing files and folders of them."""
+
+import os
+import stat
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from comdefend import zoo
+from comdefend.codec.codec import Codec, open_codec
+from comdefend.codec.container import SUFFIX, read_header
+from comdefend.codec.describe import Info, info
+from comdefend.codec.reading import (
+    codec_for,
+    open_image,
+    pixel_limit,
+    rebuild_image,
+    truncated_note,
+)
+from comdefend.codec.writing import compress_image
+from comdefend.common.atomic import atomic_write, make_folder
+from comdefend.common.defaults import RECOMMENDED
+from comdefend.data.image_files import (
+    FORMATS,
+    LOSSY,
+    NEEDS_MEMORY,
+    SUFFIXES,
+    quiet_decoders,
+    read_image,
+)
+from comdefend.data.image_output import write_image
+from comdefend.errors import DataMissingError, ImageError, InputError, OutputError, out_of_memory
+from comdefend.purify.files import LossyOutputWarning, PassedOverWarning, are_few, counted
+from comdefend.purify.plan import plan
+
+
+@dataclass(frozen=True)
+class CodedFile:
+    """What became of one file.
+
+    Attributes:
+        source: The file read.
+        target: The file written, or that would have been.
+        status: ``done``, ``skipped`` (the target was there) or ``failed``.
+        error: Why it failed, in one line; empty otherwise.
+        notes: What was left behind, or is missing, a few words each.
+        pixels: Of the image, where it was compressed.
+        code_bits: Bits of its code before entropy coding.
+        size: Bytes of the compressed file.
+    """
+
+    source: Path
+    target: Path
+    status: Literal["done", "skipped", "failed"]
+    error: str = ""
+    notes: tuple[str, ...] = ()
+    pixels: int = 0
+    code_bits: int = 0
+    size: int = 0
+
+
+Progress = Callable[[CodedFile, int], None]
+
+
+def compress_files(
+    inputs: str | Path | Iterable[str | Path],
+    output: str | Path,
+    weights: str | Path = RECOMMENDED,
+    *,
+    bpp: float | None = None,
+    overwrite: bool = False,
+    device: torch.device | str = "cpu",
+    engine: str = "auto",
+    max_megapixels: float | None = None,
+    progress: Progress | None = None,
+) -> list[CodedFile]:
+    """Compress image files and folders of them; a bad file never stops the others.
+
+    Args:
+        inputs: Image files, and folders that are searched recursively; one or many.
+        output: A folder, in which the structure of input folders is kept; or, for a single input
+            file, the file to write, if it ends in ``.comd``.
+        weights: The name of shipped weights, or the path of a weight file.
+        bpp: Bits of code per pixel; replaces the rate in the name of the weights. By default that
+            rate, or the highest.
+        overwrite: Compress files again whose output exists.
+        device: Where to compute.
+        engine: What computes, as for `open_engine`; ``auto`` takes torch for few pixels.
+        max_megapixels: Larger images fail; by default 179, or twice what
+            `PIL.Image.MAX_IMAGE_PIXELS` says.
+        progress: Called after each file with its result and the total number of files.
+
+    Returns:
+        What became of each file, in the order of the inputs.
+
+    Raises:
+        InputError, DataMissingError, ExtraMissingError, OutputError, WeightsError: As for
+            `purify_files`.
+    """
+    limit = pixel_limit(max_megapixels)
+    job = _Job(inputs, output, None, None, {"comd": (SUFFIX,)})
+    with quiet_decoders(None if max_megapixels is None else limit):
+        engine = "torch" if engine == "auto" and are_few(job.pairs, overwrite) else engine
+        codec = open_codec(weights, bpp, engine, device)
+        return job.run(lambda source, target: _compress(source, target, codec), overwrite, progress)
+
+
+def decompress_files(
+    inputs: str | Path | Iterable[str | Path],
+    output: str | Path,
+    weights: str | Path | None = None,
+    *,
+    bpp: float | None = None,
+    format: str | None = None,
+    overwrite: bool = False,
+    device: torch.device | str = "cpu",
+    engine: str = "auto",
+    max_megapixels: float | None = None,
+    progress: Progress | None = None,
+) -> list[CodedFile]:
+    """Rebuild images from compressed files and folders of them; a bad file stops no others.
+
+    Args:
+        inputs: Compressed files, and folders that are searched recursively; one or many.
+        output: A folder, in which the structure of input folders is kept; or, for a single input
+            file, the file to write, if its suffix is that of an image.
+        weights: Where files were made with weights that do not ship: the path of these.
+        bpp: Bits of code per pixel to rebuild; by default all of each file.
+        format: As for `purify_files`.
+        overwrite: Rebuild files again whose output exists.
+        device, engine, progress: As for `compress_files`.
+        max_megapixels: Larger images fail before any memory is taken for them; by default 179, or
+            twice what `PIL.Image.MAX_IMAGE_PIXELS` says.
+
+    Returns:
+        What became of each file, in the order of the inputs.
+
+    Raises:
+        InputError, DataMissingError, ExtraMissingError, OutputError, WeightsError: As for
+            `purify_files`.
+    """
+    limit = pixel_limit(max_megapixels)
+    job = _Job(inputs, output, format, {SUFFIX}, FORMATS)
+    if any(SUFFIXES[target.suffix.lower()] in LOSSY for _, target in job.pairs):
+        warnings.warn(
+            "JPEG is lossy: the files do not hold exactly what the decoder returned",
+            LossyOutputWarning,
+            stacklevel=2,
+        )
+    if weights is not None:
+        # What is wrong with these is wrong for all files.
+        zoo.checksum(weights)
+    if engine == "auto" and are_few(job.pairs, overwrite, _pixel_count):
+        engine = "torch"
+
+    def rebuild(source: Path, target: Path) -> CodedFile:
+        opened = open_image(_read(source), limit, bpp)
+        read = rebuild_image(opened, codec_for(opened, weights, engine, device))
+        notes = (*truncated_note(opened), *write_image(target, read))
+        return CodedFile(source, target, "done", notes=notes)
+
+    return job.run(rebuild, overwrite, progress)
+
+
+class _Job:
+    """The files of a job: what is read and written, and one file after the other."""
+
+    def __init__(
+        self,
+        inputs: str | Path | Iterable[str | Path],
+        output: str | Path,
+        format: str | None,
+        reads: set[str] | None,
+        writes: dict[str, tuple[str, ...]],
+    ) -> None:
+        given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+        self._results: list[CodedFile] = []
+        self._passed_over: list[Path] = []
+
+        def unreadable(error: OSError) -> None:
+            reason = f"cannot be read ({error.strerror})"
+            path = Path(error.filename)
+            self._results.append(CodedFile(path, Path(output), "failed", reason))
+
+        self.pairs = plan(
+            [Path(i) for i in given], Path(output), format, unreadable, self._passed_over.append,
+            reads=reads, writes=writes,
+        )  # fmt: skip
+
+    def run(
+        self, work: Callable[[Path, Path], CodedFile], overwrite: bool, progress: Progress | None
+    ) -> list[CodedFile]:
+        make_folder(self.pairs[0][1].parent)
+        for source, target in self.pairs:
+            if os.path.lexists(target) and not overwrite:
+                result = CodedFile(source, target, "skipped")
+            else:
+                result = _outcome(source, target, work)
+            self._results.append(result)
+            if progress is not None:
+                progress(result, len(self.pairs))
+        if self._passed_over:
+            warnings.warn(counted(self._passed_over), PassedOverWarning, stacklevel=3)
+        return self._results
+
+
+def _outcome(source: Path, target: Path, work: Callable[[Path, Path], CodedFile]) -> CodedFile:
+    try:
+        return work(source, target)
+    except (ImageError, InputError, OutputError) as error:
+        reason = str(error)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        reason = NEEDS_MEMORY
+    return CodedFile(source, target, "failed", reason)
+
+
+def _compress(source: Path, target: Path, codec: Codec) -> CodedFile:
+    read = read_image(source)
+    data, notes = compress_image(read, codec)
+    atomic_write(target, data)
+    header = read_header(data)
+    done = CodedFile(source, target, "done", notes=(*read.notes, *notes), pixels=header.pixels)
+    height, width = header.code_size
+    return replace(done, code_bits=header.rates[-1] * height * width, size=len(data))
+
+
+def _read(source: Path) -> bytes:
+    try:
+        if not stat.S_ISREG(source.stat().st_mode):
+            raise ImageError("is not a regular file")
+        return source.read_bytes()
+    except OSError as error:
+        raise ImageError(f"cannot be read ({error.strerror or error})") from error
+
+
+def read_info(path: Path) -> Info:
+    """Tell what a compressed file holds: see `info`.
+
+    Raises:
+        DataMissingError: There is no such file.
+        ImageError: As for `info`; the message names the path.
+    """
+    if not path.exists():
+        raise DataMissingError(f"{path}: no such file")
+    try:
+        return info(_read(path))
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
+
+
+def _pixel_count(source: Path) -> int:
+    """Return the number of pixels in a compressed file's header; 0 if it is none."""
+    try:
+        with source.open("rb") as file:
+            return read_header(file.read(1 << 10)).pixels
+    except (ImageError, OSError):
+        return 0
