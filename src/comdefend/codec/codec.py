@@ -22,14 +22,12 @@ class Codec:
     Attributes:
         name: Of the weights, as files tell it.
         digest: First bytes of the SHA-256 of the weight file.
-        rates: Numbers of maps at which the weights work, ascending.
         engine: Computes encoder and decoder, at the rate.
         tables: Probability tables, or None: the code is then stored as it is.
     """
 
     name: str
     digest: bytes
-    rates: tuple[int, ...]
     engine: Engine
     tables: Tables | None
 
@@ -62,6 +60,19 @@ def open_codec(
     return _open(name, zoo.checksum(name), bpp, engine, str(device))
 
 
+def config_of(weights: str) -> PurifierConfig:
+    """Return the architecture of weights, at their highest rate; name and errors as for `zoo.load`.
+
+    It is kept, as opened codecs are.
+    """
+    return _config(weights, zoo.checksum(weights))
+
+
+@functools.lru_cache(maxsize=16)
+def _config(name: str, sha256: str) -> PurifierConfig:
+    return zoo.load(name).config
+
+
 # The checksum is there so that a file that has changed is opened anew.
 @functools.lru_cache(maxsize=4)
 def _open(name: str, sha256: str, bpp: float | None, engine: str, device: str) -> Codec:
@@ -75,7 +86,6 @@ def _open(name: str, sha256: str, bpp: float | None, engine: str, device: str) -
     return Codec(
         name=stem if is_name(stem) else "own",
         digest=bytes.fromhex(sha256)[:DIGEST],
-        rates=(*whole.config.rates, whole.config.code_maps),
         engine=open_engine(purifier, engine),
         tables=tables,
     )

@@ -4,7 +4,6 @@
 header allows and with what is there before anything of that length is made.
 """
 
-import math
 import struct
 import zlib
 from collections.abc import Iterator
@@ -297,5 +296,5 @@ def check_pixels(header: Header, limit: float) -> None:
     Raises:
         ImageError: It has more pixels than ``limit``.
     """
-    if header.pixels > limit and not math.isinf(limit):
+    if header.pixels > limit:
         raise ImageError(TOO_LARGE.format(header.pixels / 1e6, limit / 1e6))

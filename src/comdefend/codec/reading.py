@@ -11,12 +11,11 @@ from PIL import Image
 
 from comdefend import zoo
 from comdefend.codec.code import Code, decode_image
-from comdefend.codec.codec import Codec, open_codec
+from comdefend.codec.codec import Codec, config_of, open_codec
 from comdefend.codec.container import (
     DIGEST,
     MAX_PROFILE,
     Container,
-    Header,
     check_pixels,
     code_tiles,
     read_container,
@@ -28,7 +27,6 @@ from comdefend.data.image import ImageCanvas, ReadImage
 from comdefend.data.image_files import NEEDS_MEMORY
 from comdefend.errors import ImageError, InputError, out_of_memory
 
-_UNFIT = "is damaged: its header does not fit its weights"
 _NONE = bytes(DIGEST)
 """The digest of no tables."""
 
@@ -96,27 +94,19 @@ def codec_for(
     name = header.weights if weights is None else zoo.split_rate(str(weights))[0]
     if bytes.fromhex(zoo.checksum(name))[:DIGEST] != header.weights_digest:
         raise InputError(f"was compressed with {named}, not with '{name}' as it is here")
-    try:
-        codec = open_codec(name, opened.bpp, engine, device)
-    except InputError as error:
-        if "bpp: " not in str(error):
-            raise
-        raise ImageError(_UNFIT) from error
-    _check_fit(header, codec)
-    return codec
-
-
-def _check_fit(header: Header, codec: Codec) -> None:
-    config = codec.config
+    config = config_of(name)
     of_weights = config.downscale, config.reduction, config.value_bits
     fits = of_weights == (header.downscale, header.reduction, header.value_bits)
-    if not fits or not {*header.rates} <= {*codec.rates} or header.channels > config.channels:
-        raise ImageError(_UNFIT)
+    rates = {*config.rates, config.code_maps}
+    if not fits or not rates.issuperset(header.rates) or header.channels > config.channels:
+        raise ImageError("is damaged: its header does not fit its weights")
+    codec = open_codec(name, opened.bpp, engine, device)
     if header.tables_digest not in (b"" if codec.tables is None else codec.tables.digest, _NONE):
         raise ImageError(
             f"needs the probability tables {header.tables_digest.hex()}, which are of another "
             "version of comdefend"
         )
+    return codec
 
 
 def rebuild_image(opened: Opened, codec: Codec) -> ReadImage:
