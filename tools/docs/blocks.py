@@ -71,5 +71,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 def _with_options(commands: str, options: str) -> str:
-    """Return commands, those that train with further options; the last of two equal ones counts."""
-    return re.sub(r"^comdefend train .*$", rf"\g<0> {options}", commands, flags=re.MULTILINE)
+    """Return commands, those that take long with further options; the last of two counts."""
+    return re.sub(
+        r"^comdefend (?:train|certify) .*$", rf"\g<0> {options}", commands, flags=re.MULTILINE
+    )
