@@ -6,7 +6,16 @@ from typing import Annotated
 import typer
 
 from comdefend.certification.settings import ATTACKED, DRAWS
-from comdefend.cli.options import Checkpoint, Classes, Crop, Mean, Resize, SkipUnreadable, Std
+from comdefend.cli.options import (
+    Checkpoint,
+    Classes,
+    Crop,
+    Device,
+    Mean,
+    Resize,
+    SkipUnreadable,
+    Std,
+)
 from comdefend.common.defaults import RECOMMENDED
 
 
@@ -66,7 +75,7 @@ def certify(
     crop: Crop = None,
     skip_unreadable: SkipUnreadable = False,
     seed: Annotated[int, typer.Option(help="Of the sample, the noise and the attacks.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
     engine: Annotated[
         str, typer.Option(help="What computes the purifier, as purify takes it.")
     ] = "auto",

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from comdefend.cli.options import Device, Engine, MaxMegapixels, Output, Overwrite
 from comdefend.cli.results import FileResults, summary
 from comdefend.common.defaults import RECOMMENDED
-from comdefend.engines.backends import ENGINES
 
 if TYPE_CHECKING:
     from comdefend.codec.files import CodedFile
@@ -37,12 +37,7 @@ def compress(
         list[Path],
         typer.Argument(metavar="IN...", help="Image files and folders.", show_default=False),
     ],
-    output: Annotated[
-        Path,
-        typer.Argument(
-            metavar="OUT", help="A folder; or, for one file, the file to write.", show_default=False
-        ),
-    ],
+    output: Output,
     weights: Annotated[
         str, typer.Option("--weights", "-w", help="Shipped weights, or a .safetensors file.")
     ] = RECOMMENDED,
@@ -53,19 +48,10 @@ def compress(
             show_default=False,
         ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option(help="Compress files again whose output exists.")
-    ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    engine: Annotated[
-        str, typer.Option(help=f"What computes: auto, {', '.join(ENGINES)}.")
-    ] = "auto",
-    max_megapixels: Annotated[
-        float | None,
-        typer.Option(
-            help="Larger images may be decompression bombs, and fail.", show_default="179"
-        ),
-    ] = None,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+    engine: Engine = "auto",
+    max_megapixels: MaxMegapixels = None,
 ) -> None:
     """Compress files; the help text is above."""
     from comdefend.cli.options import open_device

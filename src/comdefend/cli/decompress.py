@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from comdefend.cli.options import Device, Engine, Format, MaxMegapixels, Output, Overwrite
 from comdefend.cli.results import FileResults, summary
-from comdefend.engines.backends import ENGINES
 
 
 def register(app: typer.Typer) -> None:
@@ -33,12 +33,7 @@ def decompress(
         list[Path],
         typer.Argument(metavar="IN...", help="Compressed files and folders.", show_default=False),
     ],
-    output: Annotated[
-        Path,
-        typer.Argument(
-            metavar="OUT", help="A folder; or, for one file, the file to write.", show_default=False
-        ),
-    ],
+    output: Output,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -53,23 +48,11 @@ def decompress(
             show_default="all",
         ),
     ] = None,
-    format: Annotated[
-        str | None,
-        typer.Option(help="png, jpeg, webp, tiff or bmp.", show_default="of OUT, else png"),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option(help="Rebuild files again whose output exists.")
-    ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    engine: Annotated[
-        str, typer.Option(help=f"What computes: auto, {', '.join(ENGINES)}.")
-    ] = "auto",
-    max_megapixels: Annotated[
-        float | None,
-        typer.Option(
-            help="Larger images may be decompression bombs, and fail.", show_default="179"
-        ),
-    ] = None,
+    format: Format = None,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+    engine: Engine = "auto",
+    max_megapixels: MaxMegapixels = None,
 ) -> None:  # fmt: skip
     """Rebuild files; the help text is above."""
     from comdefend.cli.options import open_device

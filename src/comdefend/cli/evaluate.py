@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from comdefend.cli.options import Checkpoint, Classes, Crop, Mean, Resize, SkipUnreadable, Std
+from comdefend.cli.options import (
+    Checkpoint,
+    Classes,
+    Crop,
+    Device,
+    Mean,
+    Resize,
+    SkipUnreadable,
+    Std,
+)
 
 if TYPE_CHECKING:
     from comdefend.api import Evaluation
@@ -68,7 +77,7 @@ def evaluate(
     crop: Crop = None,
     skip_unreadable: SkipUnreadable = False,
     seed: Annotated[int, typer.Option(help="Of the sample and the attacks.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Evaluate a defence; see the help text above."""
     from comdefend.cli.options import channel_numbers, open_device, progress_bar

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from comdefend.engines.backends import ENGINES
 from comdefend.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,6 +56,22 @@ Resize = Annotated[
 Crop = Annotated[
     int | None,
     typer.Option(help="Then cut out the central square of this side.", show_default="the same"),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Engine = Annotated[str, typer.Option(help=f"What computes: auto, {', '.join(ENGINES)}.")]
+Output = Annotated[
+    Path,
+    typer.Argument(
+        metavar="OUT", help="A folder; or, for one file, the file to write.", show_default=False
+    ),
+]
+Format = Annotated[
+    str | None, typer.Option(help="png, jpeg, webp, tiff or bmp.", show_default="of OUT, else png")
+]
+Overwrite = Annotated[bool, typer.Option(help="Redo files whose output exists.")]
+MaxMegapixels = Annotated[
+    float | None,
+    typer.Option(help="Larger images may be decompression bombs, and fail.", show_default="179"),
 ]
 SkipUnreadable = Annotated[
     bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")

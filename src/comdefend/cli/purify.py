@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
+from comdefend.cli.options import Device, Engine, Format, MaxMegapixels, Output, Overwrite
 from comdefend.cli.results import FileResults, summary
 from comdefend.common.defaults import RECOMMENDED
-from comdefend.engines.backends import ENGINES
 
 
 def register(app: typer.Typer) -> None:
@@ -43,12 +43,7 @@ def purify(
         list[Path],
         typer.Argument(metavar="IN...", help="Image files and folders.", show_default=False),
     ],
-    output: Annotated[
-        Path,
-        typer.Argument(
-            metavar="OUT", help="A folder; or, for one file, the file to write.", show_default=False
-        ),
-    ],
+    output: Output,
     weights: Annotated[
         str, typer.Option("--weights", "-w", help="Shipped weights, or a .safetensors file.")
     ] = RECOMMENDED,
@@ -66,30 +61,17 @@ def purify(
             show_default="leaves the images",
         ),
     ] = 0,
-    format: Annotated[
-        str | None,
-        typer.Option(help="png, jpeg, webp, tiff or bmp.", show_default="of OUT, else png"),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option(help="Purify files again whose output exists.")
-    ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    engine: Annotated[
-        str,
-        typer.Option(help=f"What computes: auto, {', '.join(ENGINES)}."),
-    ] = "auto",
+    format: Format = None,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+    engine: Engine = "auto",
     precision: Annotated[
         str,
         typer.Option(
             help="auto, float32, bfloat16 or int8, as far as engine and hardware support it."
         ),
     ] = "auto",
-    max_megapixels: Annotated[
-        float | None,
-        typer.Option(
-            help="Larger images may be decompression bombs, and fail.", show_default="179"
-        ),
-    ] = None,
+    max_megapixels: MaxMegapixels = None,
 ) -> None:
     """Purify files; the help text is above."""
     from comdefend.cli.options import open_device

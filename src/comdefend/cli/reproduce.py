@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from comdefend.cli.options import Device
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -38,7 +40,7 @@ def reproduce(
         Path | None,
         typer.Option("--output", "-o", help="The folder.", show_default="runs/NAME-PROFILE"),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Reproduce an experiment; see the help text above."""
     from comdefend.evaluation.shipped import experiments, profiles_of, read_experiment
