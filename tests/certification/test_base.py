@@ -25,7 +25,6 @@ def test_every_engine_computes_the_pipeline(fashion, engine):
     ("precision", "native"), [("bfloat16", native_bf16), ("int8", native_int8)]
 )
 def test_lower_precisions_are_other_base_classifiers(fashion, precision, native):
-    pytest.importorskip("openvino")
     purifier = load_defense("gray-2bpp-robust")
     if not native():
         with pytest.raises(InputError, match="this processor lacks it"):

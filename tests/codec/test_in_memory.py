@@ -77,7 +77,6 @@ def with_raw_streams(container, code):
 
 
 def test_another_engine_rebuilds_the_same_image_from_the_code(data):
-    pytest.importorskip("openvino")
     rebuilt = comdefend.decompress(data, engine="openvino")
     # Which may compute in bfloat16, where the processor does.
     least = 1 if open_codec("photo", 2, "openvino").engine.precision == "float32" else 16
