@@ -144,8 +144,13 @@ def _own(weights: str, bpp: float) -> Coder:
 
 
 def _format(name: str, quality: int) -> Coder:
-    # The most that each spends on small files.
-    effort = {"JPEG": {"optimize": True}, "WebP": {"method": 6}, "AVIF": {"speed": 4}}[name]
+    # As much as each spends on small files in reasonable time.
+    efforts: dict[str, dict[str, int]] = {
+        "JPEG": {"optimize": True},
+        "WebP": {"method": 6},
+        "AVIF": {"speed": 4},
+    }
+    effort = efforts[name]
 
     def coder(image: Image.Image) -> tuple[int, Image.Image]:
         file = io.BytesIO()
