@@ -69,8 +69,8 @@ def purify_files(
             weight file.
         bpp: Bits per pixel, for weights that work at several rates; replaces the rate in the name
             of the weights. By default that rate, or the highest.
-        resize: Shrink images to this shorter side first, in pixels: what the classifier takes. Of a
-            purified photograph that is shrunk afterwards, less is left. 0 leaves the images.
+        resize: Shrink images to this shorter side first, in pixels: what the classifier takes. 0
+            leaves them.
         format: ``png``, ``jpeg``, ``webp``, ``tiff`` or ``bmp``; by default the suffix of an
             output file, else PNG. Only JPEG is lossy, which a warning says once.
         overwrite: Purify files again whose output exists.

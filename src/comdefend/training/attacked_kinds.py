@@ -70,13 +70,14 @@ class GuidedRecipe(RecipeInSteps, frozen=True, kw_only=True, tag="guided"):
             purifier), ``pipeline`` (the attacker has both), or ``none``.
         attack_eps: Largest bound of the attacks, in units of 1/255; each step draws its own.
         attack_ramp: Share of the training, from 0 to 1, over which the largest bound grows from 0
-            to ``attack_eps``. A purifier that meets strong attacks at once learns to say nothing.
+            to ``attack_eps``; 0 for the full bound from the first step on.
         attack_steps: Steps of each attack, from a random start.
         stand_ins: Gradients that attacks on the pipeline use in place of the threshold's, in turn,
             names from `comdefend.attacks.STAND_INS`.
         image_noise: As for `PurifierRecipe`, on clean and attacked images; the answers are still
-            compared with those to the images without noise. Alone, with ``attack: none``, it is the
-            STAB objective of Salman et al. 2020, as certifying needs.
+            compared with those to the images without noise, as certifying needs. With
+            ``attack: none`` and no ``rebuilding`` it is the STAB objective of Salman et al. 2020,
+            except that the whole answer counts, and not its class alone.
         clean_share: Weight of the clean images against the attacked ones, from 0 to 1.
         rebuilding: Weight of the squared error per value, beside the divergence of the answers.
         start_share: Share of the start in the weights that the training ends with, from 0 to below
