@@ -16,7 +16,8 @@ from comdefend.nn.batches import apply
 from comdefend.nn.config import PurifierConfig
 from comdefend.training.batches import step_generator
 from comdefend.training.fit import fit
-from comdefend.training.guided import GuidedTraining, divergences
+from comdefend.training.guided import GuidedTraining
+from comdefend.training.objective import divergences
 from comdefend.training.initial import new_purifier
 from comdefend.training.measure import measure_fidelity
 from comdefend.training.objective import training_attack

@@ -81,6 +81,17 @@ class Threshold(nn.Module):
         return f"phi={self.phi:g}"
 
 
+class Unthresholded(nn.Module):
+    """No binarizer: the code is the sigmoid of the logits, in any mode and without noise.
+
+    A control, to measure what the threshold gives and costs.
+    """
+
+    def forward(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Return the code, in (0, 1); it takes no noise."""
+        return torch.sigmoid(logits)
+
+
 def drawn_maps(
     config: PurifierConfig, count: int, generator: torch.Generator | None = None
 ) -> Tensor:

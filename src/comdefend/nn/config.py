@@ -59,6 +59,8 @@ class PurifierConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             pixels need no neighbours there, and 1 costs nine times less.
         value_bits: Bits that tell one value of the encoder's last convolution: 1 tells its sign, as
             in the paper; b bits tell which of 2^b intervals it lies in (`nn.gray_code`).
+        binary: Whether the code is binary. False leaves it as the sigmoid of the logits, which no
+            longer has a rate: a control that prices the threshold.
         rates: Ascending numbers of maps below ``code_maps``. For each of them, the first maps
             alone are a code too (`ComDefend.at`). Empty: only the whole code can be decoded.
 
@@ -77,6 +79,7 @@ class PurifierConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     residual: bool = False
     outer_kernel: int = 3
     value_bits: int = 1
+    binary: bool = True
     rates: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -93,6 +96,10 @@ class PurifierConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.outer_kernel not in (1, 3):
             raise InputError(f"outer_kernel must be 1 or 3, not {self.outer_kernel!r}")
         check_integer("value_bits", self.value_bits, MAX_VALUE_BITS)
+        if not isinstance(self.binary, bool):
+            raise InputError(f"binary must be true or false, not {self.binary!r}")
+        if self.value_bits > 1 and not self.binary:
+            raise InputError("value_bits must be 1 where the code is not binary")
         if not isinstance(self.rates, tuple):
             raise InputError(f"rates must be a tuple of numbers of maps, not {self.rates!r}")
         for rate in self.rates:

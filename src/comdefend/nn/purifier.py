@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from torch import Tensor, nn
 
 from comdefend.errors import InputError
-from comdefend.nn.binarize import Threshold
+from comdefend.nn.binarize import Threshold, Unthresholded
 from comdefend.nn.config import RGB_12BPP, PurifierConfig
 from comdefend.nn.device import device_of, dtype_of
 from comdefend.nn.gray_code import Fold, Unfold
@@ -90,7 +90,9 @@ class ComDefend(Network):
         self.config = config
         self.encoder = ComCNN(config) if encoder is None else encoder
         self.decoder = RecCNN(config) if decoder is None else decoder
-        self.binarizer = Threshold(config.phi) if binarizer is None else binarizer
+        if binarizer is None:
+            binarizer = Threshold(config.phi) if config.binary else Unthresholded()
+        self.binarizer = binarizer
 
     def with_binarizer(self, binarizer: nn.Module) -> "ComDefend":
         """Return a purifier with the same encoder and decoder, in the same mode.

@@ -16,7 +16,14 @@ from comdefend.nn.purifier import ComDefend
 from comdefend.training.batches import augment, step_generator
 from comdefend.training.descent import Descent, Figures
 from comdefend.training.kinds import DefenseRecipe
-from comdefend.training.objective import training_attack
+from comdefend.training.objective import (
+    LEAST_EPS,
+    divergences,
+    n_fgsm,
+    ramped,
+    training_attack,
+)
+from comdefend.zoo import load_classifier
 
 # Steps of the attack that chooses the epoch whose weights are kept. More than in training: a model
 # trained on single steps may withstand nothing but single steps.
@@ -52,7 +59,10 @@ class AdversarialTraining(Descent):
         self, recipe: DefenseRecipe, purifier: ComDefend | None, classifier: nn.Module, steps: int
     ) -> None:
         network = DefendedClassifier(purifier or nn.Identity().eval(), classifier)
-        super().__init__(recipe, network.to(memory_format=torch.channels_last), steps)
+        super().__init__(
+            recipe, network.to(memory_format=torch.channels_last), steps,
+            weight_decay=recipe.weight_decay,
+        )  # fmt: skip
         network.purifier.requires_grad_(recipe.trained != "classifier")
         network.classifier.requires_grad_(recipe.trained != "purifier")
         average = get_ema_multi_avg_fn(recipe.averaging)
@@ -60,6 +70,8 @@ class AdversarialTraining(Descent):
         self.best = copy.deepcopy(network)
         self.register_buffer("best_accuracy", torch.tensor(-1.0))
         self.withstood: list[Tensor] = []
+        teacher = None if recipe.teacher is None else load_classifier(recipe.teacher)
+        self.teacher = None if teacher is None else teacher.eval().requires_grad_(False)
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Figures]:
         """Return the loss of (B, C, H, W) uint8 images and their (B,) labels."""
@@ -68,27 +80,75 @@ class AdversarialTraining(Descent):
         clean = augment(pixels.float() / 255, generator, recipe.translate, recipe.flip)
         clean = clean.contiguous(memory_format=torch.channels_last)
         if self.current_epoch < recipe.clean_epochs:
-            network.purifier.train()
-            _, rebuilding = self._purified(clean, clean, generator, None)
-            return rebuilding, {"loss_rebuilding": rebuilding}
+            return self._clean_loss(clean, generator)
         network.eval()
         turn = recipe.stand_ins[self.step % len(recipe.stand_ins)]
-        attacked = training_attack(
-            _with_stand_in(network, turn), clean, labels, recipe.attack_eps, recipe.attack_steps,
-            generator,
-        )  # fmt: skip
+        attacked = self._attacked(_with_stand_in(network, turn), clean, labels, generator)
         # What is not trained stays in evaluation mode, with its batch statistics and its threshold.
         network.purifier.train(recipe.trained != "classifier")
         network.classifier.train(recipe.trained != "purifier")
         stand_in = None if recipe.noisy else turn
-        purified, rebuilding = self._purified(attacked, clean, generator, stand_in)
-        answers = network.classifier(purified)
-        classification = F.cross_entropy(answers, labels)
+        both = bool(recipe.clean_share or recipe.trades)
+        images, wanted = (torch.cat([attacked, clean]), clean.repeat(2, 1, 1, 1)) if both else (
+            attacked, clean,
+        )  # fmt: skip
+        purified, rebuilding = self._purified(images, wanted, generator, stand_in)
+        on_attacked, *on_clean = network.classifier(purified).split(len(clean))
+        classification = self._classification(on_attacked, on_clean, clean, labels)
         return classification + recipe.rebuilding * rebuilding, {
             "loss_classification": classification,
             "loss_rebuilding": rebuilding,
-            "attacked_accuracy": (answers.argmax(1) == labels).float().mean(),
+            "attacked_accuracy": (on_attacked.argmax(1) == labels).float().mean(),
         }
+
+    def _clean_loss(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Figures]:
+        """Return the loss of the clean epochs, which train the purifier alone."""
+        self.network.purifier.train()
+        self.network.classifier.eval()
+        purified, rebuilding = self._purified(clean, clean, generator, None)
+        if self.teacher is None:
+            return rebuilding, {"loss_rebuilding": rebuilding}
+        answers = self.network.classifier(purified)
+        divergence = divergences(answers, self._taught(clean)).mean()
+        return divergence + self.recipe.rebuilding * rebuilding, {
+            "loss_classification": divergence,
+            "loss_rebuilding": rebuilding,
+        }
+
+    def _attacked(
+        self, target: nn.Module, clean: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        recipe = self.recipe
+        before = recipe.clean_epochs / recipe.epochs
+        progress = (self.step / self.steps - before) / (1 - before)
+        eps = max(LEAST_EPS, ramped(recipe.attack_eps, recipe.attack_ramp, progress))
+        if recipe.attack == "n-fgsm":
+            return n_fgsm(target, clean, labels, eps, generator)
+        return training_attack(target, clean, labels, eps, recipe.attack_steps, generator)
+
+    def _classification(
+        self, on_attacked: Tensor, on_clean: list[Tensor], clean: Tensor, labels: Tensor
+    ) -> Tensor:
+        """Return the loss of answers, to attacked images and, where they count, to clean ones."""
+        recipe = self.recipe
+        if recipe.trades:
+            price = divergences(on_attacked, on_clean[0]).mean()
+            return F.cross_entropy(on_clean[0], labels) + recipe.trades * price
+        taught = None if self.teacher is None else self._taught(clean)
+
+        def loss(answers: Tensor) -> Tensor:
+            if taught is None:
+                return F.cross_entropy(answers, labels)
+            return divergences(answers, taught).mean()
+
+        if not on_clean:
+            return loss(on_attacked)
+        return torch.lerp(loss(on_attacked), loss(on_clean[0]), recipe.clean_share)
+
+    def _taught(self, clean: Tensor) -> Tensor:
+        assert self.teacher is not None
+        with torch.no_grad():
+            return self.teacher(clean)
 
     def networks(self) -> tuple[Network, ...]:
         """Return the networks of the best epoch; a classifier that is not trained is none."""
@@ -112,7 +172,9 @@ class AdversarialTraining(Descent):
         if not isinstance(purifier, ComDefend):
             return images, torch.zeros(())
         logits = purifier.logits(images)
-        if stand_in is None:
+        if not purifier.config.binary:
+            code = purifier.binarize(logits)
+        elif stand_in is None:
             noise = torch.randn(logits.shape, generator=generator).to(logits)
             code = purifier.binarize(logits, noise)
         else:

@@ -21,6 +21,7 @@ from comdefend.training.base_recipe import (
 )
 
 Attacked = Literal["classifier", "pipeline", "none"]
+Attack = Literal["pgd", "n-fgsm"]
 
 if TYPE_CHECKING:
     Behind = str | ClassifierSpec | ClassifierConfig
@@ -155,10 +156,21 @@ class DefenseRecipe(BaseRecipe, frozen=True, kw_only=True, tag="defense"):
         stand_ins: Gradients that the attacks use in place of the threshold's, in turn, names from
             `comdefend.attacks.STAND_INS`. A purifier trained against one alone learns to mislead
             that one.
+        attack: ``pgd`` from a random start, or ``n-fgsm``, one step from noise of twice the bound,
+            which may end outside it (de Jorge et al. 2022).
+        attack_ramp: As for `GuidedRecipe`, after the clean epochs.
         noisy: Add the training noise to the code of attacked images too. Without it training sees
             the same hard code that was attacked, with the gradient that the attack used.
+        teacher: Weights of a classifier whose answers to the clean images are learned in place of
+            the labels (RSLAD, Zi et al. 2021), as `comdefend.load_classifier` names them; the clean
+            epochs learn them too.
+        clean_share: Weight of the clean images against the attacked ones, from 0 to 1; 0 trains on
+            attacked ones alone.
+        trades: Weight of the divergence between answers to clean and attacked images, beside the
+            cross-entropy of the clean ones (TRADES, Zhang et al. 2019); 0 for another loss.
         rebuilding: Weight of `purifier_loss`, per pixel, beside the cross-entropy.
         code_weight: lambda, the weight of ||c||^2 in it.
+        weight_decay: Of Muon.
         averaging: Decay per step of the moving average of the weights; the average is kept.
         translate: Largest shift of training images, in pixels.
         flip: Mirror half of the training images.
@@ -175,12 +187,18 @@ class DefenseRecipe(BaseRecipe, frozen=True, kw_only=True, tag="defense"):
     batch: int = 128
     learning_rate: float = 0.01
     bias_rate: float = 1e-3
+    attack: Attack = "pgd"
     attack_eps: float = 8.0
+    attack_ramp: float = 0.0
     attack_steps: int = 1
     stand_ins: tuple[str, ...] = ("identity", "sigmoid-10", "sigmoid-100")
     noisy: bool = True
+    teacher: str | None = None
+    clean_share: float = 0.0
+    trades: float = 0.0
     rebuilding: float = 1.0
     code_weight: float = 1e-4
+    weight_decay: float = 0.0
     averaging: float = 0.995
     translate: int = 2
     flip: bool = True
@@ -190,9 +208,16 @@ class DefenseRecipe(BaseRecipe, frozen=True, kw_only=True, tag="defense"):
         super().__post_init__()
         force_setattr(self, "classifier", _behind(self.classifier))
         check_positive(self, "epochs")
-        check_not_negative(self, "rebuilding", "code_weight")
+        check_not_negative(self, "trades", "rebuilding", "code_weight", "weight_decay")
+        check_share(self, "attack_ramp", "clean_share")
         check_attack(self)
         _check_stand_ins(self)
+        if self.attack not in get_args(Attack):
+            raise InputError(f"attack must be {' or '.join(get_args(Attack))}: {self.attack}")
+        if self.attack == "n-fgsm" and self.attack_steps != 1:
+            raise InputError("attack n-fgsm has one step; leave attack_steps at 1")
+        if self.trades and (self.teacher or self.clean_share):
+            raise InputError("trades is a loss of its own, without teacher and clean_share")
         if not 0 <= self.averaging < 1:
             raise InputError(f"averaging must be at least 0 and below 1: {self.averaging}")
         if not 0 <= self.translate <= 8:

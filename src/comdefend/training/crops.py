@@ -1,6 +1,7 @@
 """Random crops, of images in memory or of files, as steps need them."""
 
 import math
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ from comdefend.training.prepared import held_out_count
 # Photographs with more pixels are shrunk to this many when they are decoded. Crops of a few hundred
 # pixels from larger ones would show little but blur.
 _KEPT_PIXELS = 2**20
+# Of processes that cut crops: enough for a GPU.
+_MOST_WORKERS = 8
 
 
 class Crop(NamedTuple):
@@ -259,5 +262,6 @@ def step_loader(
     if isinstance(images, Tensor):
         flip = isinstance(recipe, PurifierRecipe | GuidedRecipe) and recipe.flip
         return DataLoader(TensorCrops(images, size, flip), batch_sampler=sampler)
-    # One process cuts crops while the others train.
-    return DataLoader(images, batch_sampler=sampler, num_workers=1, persistent_workers=True)
+    # Processes that cut crops while this one trains.
+    workers = max(1, min(_MOST_WORKERS, (os.cpu_count() or 1) - 1))
+    return DataLoader(images, batch_sampler=sampler, num_workers=workers, persistent_workers=True)

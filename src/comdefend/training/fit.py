@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -45,6 +46,7 @@ def fit(
     )
     bar = RichBar() if sys.stderr.isatty() else PlainBar(refresh_rate=50)
     _silence()
+    _prepare_gpu()
     trainer = Trainer(
         max_epochs=training.epochs,
         accelerator="auto",
@@ -66,7 +68,8 @@ def fit(
         # The last epoch may be shorter than the others.
         reload_dataloaders_every_n_epochs=1,
         enable_model_summary=False,
-        deterministic=True,
+        # Some operations have no deterministic form on a GPU.
+        deterministic="warn" if torch.cuda.is_available() else True,
         benchmark=False,
     )
     last = output / "checkpoints" / "last.ckpt"
@@ -122,6 +125,14 @@ class _AtomicCheckpoints(TorchCheckpointIO):
         atomic_write(Path(path), buffer.getvalue())
 
 
+def _prepare_gpu() -> None:
+    """Let a GPU multiply matrices in TensorFloat-32, and always in the same way."""
+    if torch.cuda.is_available():
+        # cuBLAS reads it when it is first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.set_float32_matmul_precision("high")
+
+
 def _silence() -> None:
     """Keep Lightning's tips, and warnings that users can do nothing about, off the screen."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -131,5 +142,6 @@ def _silence() -> None:
         ".*num_workers.*",
         ".*in eval mode.*",
         ".*exists and is not empty.*",
+        ".*does not have a deterministic implementation.*",
     ):
         warnings.filterwarnings("ignore", message=message)

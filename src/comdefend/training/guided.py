@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from msgspec.structs import replace
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -27,7 +26,7 @@ from comdefend.training.descent import Descent, Figures
 from comdefend.training.initial import filter_groups
 from comdefend.training.kinds import GuidedRecipe
 from comdefend.training.measure import measure_fidelity
-from comdefend.training.objective import training_attack
+from comdefend.training.objective import LEAST_EPS, divergences, ramped, training_attack
 from comdefend.training.panel import ReconstructionPanel
 from comdefend.training.prepared import Finished, Prepared, count_parameters
 from comdefend.zoo import load, load_record
@@ -100,12 +99,12 @@ class GuidedTraining(Descent):
     def _attacked(
         self, target: nn.Module, clean: Tensor, labels: Tensor, generator: torch.Generator
     ) -> Tensor:
-        ramp = self.recipe.attack_ramp * self.recipe.steps
-        most = self.recipe.attack_eps * min(1.0, (self.step + 1) / max(ramp, 1.0))
-        least = min(0.5, self.recipe.attack_eps)
+        recipe = self.recipe
+        most = ramped(recipe.attack_eps, recipe.attack_ramp, (self.step + 1) / recipe.steps)
+        least = min(LEAST_EPS, recipe.attack_eps)
         eps = least + float(torch.rand((), generator=generator)) * max(0.0, most - least)
         return training_attack(
-            target, clean, labels, eps, self.recipe.attack_steps, generator
+            target, clean, labels, eps, recipe.attack_steps, generator
         ).contiguous(memory_format=torch.channels_last)
 
     def _purified(
@@ -118,7 +117,9 @@ class GuidedTraining(Descent):
         """
         network = self.network
         logits = network.logits(images)
-        if self.recipe.attack == "pipeline":
+        if not network.config.binary:
+            code = network.binarize(logits)
+        elif self.recipe.attack == "pipeline":
             code = hard_code(logits, turn, network.config.phi)
         else:
             noise = torch.randn(logits.shape, generator=generator).to(logits)
@@ -153,17 +154,6 @@ class GuidedTraining(Descent):
     def filter_groups(self) -> list[dict[str, Any]]:
         """Return the filters to train; the one that makes the logits has its own learning rate."""
         return filter_groups(self.network, self.recipe.learning_rate * self.recipe.logit_rate)
-
-
-def divergences(answers: Tensor, wanted: Tensor) -> Tensor:
-    """Return the divergence KL(wanted || answers) of each image, in nats.
-
-    Args:
-        answers: Logits, (N, classes).
-        wanted: Logits of the answers that were wanted, of the same shape.
-    """
-    logs, wanted_logs = F.log_softmax(answers, 1), F.log_softmax(wanted, 1)
-    return F.kl_div(logs, wanted_logs, log_target=True, reduction="none").sum(1)
 
 
 def _same(answers: Tensor, wanted: Tensor) -> Tensor:

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from comdefend.attacks import run_attack
 
+LEAST_EPS = 0.5
+"""Smallest bound of an attack, in units of 1/255."""
+
 
 def complement_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the complement objective: how unevenly the wrong classes share their probability.
@@ -55,3 +58,48 @@ def training_attack(
     return run_attack(
         model, images, labels, "pgd", eps, steps, step_size=step_size, seed=seed, rounded=False
     )
+
+
+def n_fgsm(
+    model: nn.Module, images: Tensor, labels: Tensor, eps: float, generator: torch.Generator
+) -> Tensor:
+    """Attack images to train on them: one step from strong noise, without a projection.
+
+    De Jorge et al. 2022, "Make Some Noise: Reliable and Efficient Single-Step Adversarial
+    Training": uniform noise of up to 2 eps, then a step of eps along the gradient's sign. What
+    comes out may lie up to 3 eps away.
+
+    Args:
+        model: Images in [0, 1] to logits, in evaluation mode.
+        images: (N, C, H, W) in [0, 1].
+        labels: (N,).
+        eps: In units of 1/255.
+        generator: Source of the noise.
+    """
+    noise = 2 * torch.rand(images.shape, generator=generator) - 1
+    start = (images + noise.to(images) * (2 * eps / 255)).clamp(0, 1).detach().requires_grad_()
+    with torch.enable_grad():
+        (slope,) = torch.autograd.grad(F.cross_entropy(model(start), labels), start)
+    return (start + slope.sign() * (eps / 255)).detach().clamp(0, 1)
+
+
+def ramped(eps: float, share: float, progress: float) -> float:
+    """Return the bound of a step whose bound grows from 0 over the first share of a training.
+
+    Args:
+        eps: The full bound, in units of 1/255.
+        share: From 0, for the full bound at once, to 1.
+        progress: From 0 at the start of the training to 1 at its end.
+    """
+    return eps if share <= 0 else eps * min(1.0, progress / share)
+
+
+def divergences(answers: Tensor, wanted: Tensor) -> Tensor:
+    """Return the divergence KL(wanted || answers) of each image, in nats.
+
+    Args:
+        answers: Logits, (N, classes).
+        wanted: Logits of the answers that were wanted, of the same shape.
+    """
+    logs, wanted_logs = F.log_softmax(answers, 1), F.log_softmax(wanted, 1)
+    return F.kl_div(logs, wanted_logs, log_target=True, reduction="none").sum(1)

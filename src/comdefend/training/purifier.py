@@ -64,7 +64,7 @@ class PurifierTraining(Descent):
             generator = step_generator(self.recipe.seed, "image noise", self.step)
             seen = noisy_images(images, stds, generator, process_share())
         logits = self.network.logits(seen)
-        if self.recipe.hard:
+        if self.recipe.hard and self.network.config.binary:
             noise = self.recipe.network.phi * self._noise(logits)
             code = noisy_threshold(logits, noise)
         else:
