@@ -1,13 +1,19 @@
 """Normal noise that is a function of the seed, the image and the number of the draw alone."""
 
 import hashlib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from comdefend.nn.batches import batches
+
 _STREAM_BITS = 128
+# Of threads that draw noise: enough for a GPU.
+_THREADS = min(4, os.cpu_count() or 1)
 
 
 def stream_key(seed: int, purpose: str, image: Tensor) -> int:
@@ -35,8 +41,31 @@ def draw(key: int, number: int, shape: tuple[int, ...]) -> Tensor:
         number: Of the draw.
         shape: Of the noise.
     """
-    generator = np.random.Generator(np.random.Philox(key=key, counter=number << _STREAM_BITS))
-    return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
+    return draws([(key, number)], shape)[0]
+
+
+def draws(which: Sequence[tuple[int, int]], shape: tuple[int, ...]) -> Tensor:
+    """Return many draws at once, (N, *shape); NumPy's threads draw them side by side.
+
+    Args:
+        which: Key and number of each, as for `draw`.
+        shape: Of one.
+    """
+    noise = np.empty((len(which), *shape), np.float32)
+
+    def fill(part: slice) -> None:
+        for row, (key, number) in zip(noise[part], which[part], strict=True):
+            counted = np.random.Philox(key=key, counter=number << _STREAM_BITS)
+            np.random.Generator(counted).standard_normal(dtype=np.float32, out=row)
+
+    parts = list(batches(len(which), -(-len(which) // _THREADS) or 1))
+    if len(parts) > 1:
+        with ThreadPoolExecutor(_THREADS) as pool:
+            list(pool.map(fill, parts))
+    else:
+        for part in parts:
+            fill(part)
+    return torch.from_numpy(noise)
 
 
 def noisy(image: Tensor, sigma: float, key: int, numbers: Iterable[int]) -> Tensor:
@@ -48,5 +77,4 @@ def noisy(image: Tensor, sigma: float, key: int, numbers: Iterable[int]) -> Tens
         key: Of `stream_key`.
         numbers: Of the draws.
     """
-    shape = tuple(image.shape)
-    return torch.stack([image + sigma * draw(key, number, shape) for number in numbers])
+    return image + sigma * draws([(key, number) for number in numbers], tuple(image.shape))

@@ -24,7 +24,7 @@ from comdefend.certification.bounds import (
     is_majority,
     lower_bound,
 )
-from comdefend.certification.noise import noisy, stream_key
+from comdefend.certification.noise import draws, stream_key
 from comdefend.nn.batches import batches
 
 BLOCK = 100
@@ -147,8 +147,8 @@ class Smoothed:
         passes = [(i, number) for i, numbers in jobs for number in numbers]
         answers = [torch.zeros(0, dtype=torch.int64)]
         for part in batches(len(passes), self.base.images_at_once(images)):
-            batch = [noisy(images[i], self.sigma, keys[i], (k,)) for i, k in passes[part]]
-            answers.append(self.base(torch.cat(batch)))
+            noise = draws([(keys[i], number) for i, number in passes[part]], images.shape[1:])
+            answers.append(self.base(images[[i for i, _ in passes[part]]] + self.sigma * noise))
         ends = accumulate((len(numbers) for _, numbers in jobs), initial=0)
         everything = torch.cat(answers)
         return [everything[start:end] for start, end in pairwise(ends)]
