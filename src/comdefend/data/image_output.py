@@ -1,7 +1,10 @@
 """Writing image files: the pixels for certain, the metadata as far as the format holds it."""
 
+import io
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -43,17 +46,51 @@ def write_image(
         OutputError: The file cannot be written.
     """
     name = SUFFIXES[path.suffix.lower()]
+    check_alpha(read, name)
+    with atomic_file(path) as file:
+        return _write(file, read, name, stopped)
+
+
+def encode_image(read: ReadImage, name: str) -> tuple[bytes, tuple[str, ...]]:
+    """Return an image as the bytes of a file, and notes: see `write_image`.
+
+    PNG is compressed for speed: a quarter of the time, and a tenth more bytes.
+
+    Args:
+        read: The image.
+        name: One of `FORMATS`.
+
+    Raises:
+        ImageError: As for `write_image`.
+    """
+    check_alpha(read, name)
+    file = io.BytesIO()
+    notes = _write(file, read, name, None, {"compress_level": 1} if name == "png" else {})
+    return file.getvalue(), notes
+
+
+def check_alpha(read: ReadImage, name: str) -> None:
+    """Raise ImageError for an image with an alpha channel, if the format does not hold one."""
     if read.alpha is not None and name in ("jpeg", "bmp"):
         raise ImageError(f"has an alpha channel, which {name} does not hold; write png")
+
+
+def _write(
+    file: BinaryIO,
+    read: ReadImage,
+    name: str,
+    stopped: threading.Event | None,
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> tuple[str, ...]:
+    """Write an image, without its metadata if need be; ``more`` are options of Pillow."""
     options, notes = writable(name, read.image.mode, read.metadata)
-    with atomic_file(path) as file:
-        try:
-            _save(file, read.image, name, options, stopped)
-        except ImageError:
-            if not read.metadata or (stopped is not None and stopped.is_set()):
-                raise
-            _save(file, read.image, name, save_options(name, {}), stopped)
-            notes = ["all metadata left behind: cannot be written"]
+    try:
+        _save(file, read.image, name, {**options, **more}, stopped)
+    except ImageError:
+        if not read.metadata or (stopped is not None and stopped.is_set()):
+            raise
+        _save(file, read.image, name, {**save_options(name, {}), **more}, stopped)
+        notes = ["all metadata left behind: cannot be written"]
     return tuple(notes)
 
 
