@@ -1,21 +1,15 @@
 import http.client
 import io
 import json
-import os
-import re
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import dataclass
 from functools import cached_property
 
 import pytest
 from PIL import Image
 
+from tools.serving import Server
+
 TOKEN = "a token of the tests"
-# Starting a process and importing torch takes seconds.
-START, STOP = 120, 60
 
 
 @dataclass(frozen=True)
@@ -35,32 +29,12 @@ class Answer:
         return image
 
 
-class Server:
-    """`comdefend serve` in a process of its own."""
+class Client:
+    """A server, and requests to it."""
 
     def __init__(self, log, *arguments, token=""):
-        command = [sys.executable, "-m", "comdefend", "serve", "--port", "0", *arguments]
-        environment = {**os.environ, "COMDEFEND_TOKEN": token}
-        self.log, self._token = log, token
-        with log.open("w") as stream:
-            self.process = subprocess.Popen(
-                command, env=environment, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL
-            )
-        try:
-            self.port = self._port()
-        except BaseException:
-            self.kill()
-            raise
-
-    def _port(self):
-        end = time.monotonic() + START
-        while time.monotonic() < end and self.process.poll() is None:
-            if found := re.search(
-                r"^listening on http://127.0.0.1:(\d+)$", self.log.read_text(), re.M
-            ):
-                return int(found[1])
-            time.sleep(0.05)
-        raise AssertionError(f"the server does not listen: {self.log.read_text()}")
+        self.server, self._token = Server(log, *arguments, token=token), token
+        self.log, self.port = log, self.server.port
 
     def connect(self, timeout=60):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
@@ -84,29 +58,20 @@ class Server:
     def post(self, path, body, **headers):
         return self.request("POST", path, body, **headers)
 
-    def stop(self):
-        """Tell it to stop, and return its exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(STOP)
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
 
 @pytest.fixture(scope="session")
 def start_server(tmp_path_factory):
     """Start a server; all are stopped in the end."""
-    servers = []
+    clients = []
 
     def start(*arguments, token=""):
         log = tmp_path_factory.mktemp("server") / "log"
-        servers.append(Server(log, "--engine", "torch", *arguments, token=token))
-        return servers[-1]
+        clients.append(Client(log, "--engine", "torch", *arguments, token=token))
+        return clients[-1]
 
     yield start
-    for server in servers:
-        server.kill()
+    for client in clients:
+        client.server.kill()
 
 
 @pytest.fixture(scope="session")
