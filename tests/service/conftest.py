@@ -1,12 +1,16 @@
 import http.client
 import io
 import json
+import threading
 from dataclasses import dataclass
 from functools import cached_property
 
 import pytest
+import torch
 from PIL import Image
 
+from comdefend.nn.config import PurifierConfig
+from comdefend.nn.purifier import ComDefend
 from tools.serving import Server
 
 TOKEN = "a token of the tests"
@@ -84,3 +88,28 @@ def encoded():
         return file.getvalue()
 
     return encode
+
+
+class Gate:
+    """A purifier that waits until it is let go."""
+
+    device = torch.device("cpu")
+
+    def __init__(self):
+        torch.manual_seed(0)
+        config = PurifierConfig(encoder_widths=(4,), decoder_widths=(4,), code_maps=2)
+        self.inner, self.config = ComDefend(config).eval(), config
+        self.open, self.entered, self.sizes = threading.Event(), threading.Event(), []
+
+    def __call__(self, images):
+        self.entered.set()
+        assert self.open.wait(30)
+        self.sizes.append(len(images))
+        if images.shape[-1] == 13:
+            raise ValueError("a fault")
+        return self.inner(images)
+
+
+@pytest.fixture
+def gate():
+    return Gate()

@@ -1,43 +1,13 @@
 """Batching by itself: what waits is computed together."""
 
-import threading
-
 import pytest
-import torch
 from PIL import Image
 from prometheus_client import generate_latest
 
 from comdefend.data.image import ImageCanvas, ReadImage
 from comdefend.errors import EngineError
-from comdefend.nn.config import PurifierConfig
-from comdefend.nn.purifier import ComDefend
 from comdefend.service.batcher import Batcher, Job
 from comdefend.service.metrics import Metrics
-
-
-class Gate:
-    """A purifier that waits until it is let go."""
-
-    device = torch.device("cpu")
-
-    def __init__(self):
-        torch.manual_seed(0)
-        config = PurifierConfig(encoder_widths=(4,), decoder_widths=(4,), code_maps=2)
-        self.inner, self.config = ComDefend(config).eval(), config
-        self.open, self.entered, self.sizes = threading.Event(), threading.Event(), []
-
-    def __call__(self, images):
-        self.entered.set()
-        assert self.open.wait(30)
-        self.sizes.append(len(images))
-        if images.shape[-1] == 13:
-            raise ValueError("a fault")
-        return self.inner(images)
-
-
-@pytest.fixture
-def gate():
-    return Gate()
 
 
 @pytest.fixture
