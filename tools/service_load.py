@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import psutil
@@ -32,6 +33,13 @@ ROUNDS, ENGINE_SECONDS, SERVICE_SECONDS, SOAK_SECONDS = 9, 4.0, 6.0, 60.0
 _MEGABYTES, _MEGAPIXELS = 4, 2
 
 
+class Pace(NamedTuple):
+    """Images a second, and the processor time of one in seconds."""
+
+    per_second: float
+    cpu: float
+
+
 class Throughput(msgspec.Struct, frozen=True, kw_only=True):
     """Images a second, in each round.
 
@@ -40,6 +48,10 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
         batch: Images that the service computed at once, on average.
         service, engine: Images a second of the service, and of the engine alone.
         ratio: The median of their ratios, round by round.
+        service_cpu, engine_cpu: Seconds of processor time that an image took the server's process,
+            and the engine's alone. On a machine that others use too, more threads get a larger
+            share of it, which speeds up the service; not so these.
+        cpu_ratio: The median of the engine's over the service's.
     """
 
     format: str
@@ -47,6 +59,9 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
     service: tuple[float, ...]
     engine: tuple[float, ...]
     ratio: float
+    service_cpu: tuple[float, ...]
+    engine_cpu: tuple[float, ...]
+    cpu_ratio: float
 
 
 class Soak(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,23 +156,27 @@ def throughput(
     Clients(server.port, request).run(2, CLIENTS)
     service, alone, batches = [], [], []
     for _ in range(ROUNDS):
-        before = figures(server.port)
+        before, worked = figures(server.port), _cpu_seconds(server)
         clients = Clients(server.port, request)
         clients.run(SERVICE_SECONDS, CLIENTS)
-        after = figures(server.port)
+        spent, after = _cpu_seconds(server) - worked, figures(server.port)
         images, calls = (
             after[name] - before[name]
             for name in ("comdefend_batch_images_sum", "comdefend_batch_images_count")
         )
         batches.append(images / calls)
-        service.append(clients.good_per_second)
+        service.append(Pace(clients.good_per_second, spent / images))
         alone.append(_engine_alone(engine, crops, round(images / calls)))
+    pairs = list(zip(service, alone, strict=True))
     return Throughput(
         format=format,
         batch=statistics.mean(batches),
-        service=tuple(service),
-        engine=tuple(alone),
-        ratio=statistics.median(a / b for a, b in zip(service, alone, strict=True)),
+        service=tuple(pace.per_second for pace in service),
+        engine=tuple(pace.per_second for pace in alone),
+        ratio=statistics.median(a.per_second / b.per_second for a, b in pairs),
+        service_cpu=tuple(pace.cpu for pace in service),
+        engine_cpu=tuple(pace.cpu for pace in alone),
+        cpu_ratio=statistics.median(b.cpu / a.cpu for a, b in pairs),
     )
 
 
@@ -191,14 +210,20 @@ def soak(server: Server, seconds: float, clients: int) -> Soak:
 
 def _engine_alone(
     engine: Callable[[torch.Tensor], torch.Tensor], crops: torch.Tensor, batch: int
-) -> float:
-    """Return the images a second of an engine that is given bytes and returns bytes."""
-    began, done = time.perf_counter(), 0
+) -> Pace:
+    """Return the pace of an engine that is given bytes and returns bytes."""
+    began, worked, done = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - began < ENGINE_SECONDS:
         images = crops[torch.arange(done, done + batch) % len(crops)]
         (engine(images.float() / 255) * 255).round().to(torch.uint8)
         done += batch
-    return done / (time.perf_counter() - began)
+    spent = time.process_time() - worked
+    return Pace(done / (time.perf_counter() - began), spent / done)
+
+
+def _cpu_seconds(server: Server) -> float:
+    times = psutil.Process(server.process.pid).cpu_times()
+    return times.user + times.system
 
 
 if __name__ == "__main__":

@@ -175,3 +175,13 @@ def test_nothing_is_logged_but_where_it_listens(server):
     (line,) = server.log.read_text().splitlines()
     assert line.startswith("listening on ")
     json.loads(server.get("/healthz").body)
+
+
+def test_what_a_classifier_cannot_take_is_refused(start_server, encoded, chelsea):
+    gray = start_server("--weights", "gray-2bpp-robust", "--classifier", "cifar10-small")
+    answer = gray.post("/classify", encoded(chelsea.convert("L").crop((0, 0, 32, 32))))
+    assert answer.status == 422
+    assert "the body has 1x32x32 values, which the classifier does not take" in answer.body.decode()
+    colour = gray.post("/purify", encoded(chelsea.crop((0, 0, 32, 32))))
+    assert colour.status == 422
+    assert "is a colour image, and these weights take grey ones" in colour.json["message"]

@@ -52,6 +52,8 @@ def test_too_many_bytes(server, good):
     # Without a length it is counted as it comes.
     parts = (bytes(10_000) for _ in range(100))
     refused(server.request("POST", "/purify", parts), 413, "more than 0.3 MB")
+    length = {"Content-Length": "9" * 5000}
+    assert server.request("POST", "/purify", b"", **length).status in (400, 413)
     # Nobody needs to send the body if it is told before.
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
         client.sendall(

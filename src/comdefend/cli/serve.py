@@ -83,8 +83,8 @@ def serve(
     require_extra("serve")
     # What is wrong with these is said at once, without torch.
     settings = Settings(
-        host=host, port=port, token=os.environ.get(TOKEN, ""), max_bytes=round(max_megabytes * 1e6),
-        max_pixels=max_megapixels * 1e6, seconds=timeout, queue=queue,
+        host=host, port=port, token=os.environ.get(TOKEN, "").strip(), seconds=timeout,
+        max_bytes=round(max_megabytes * 1e6), max_pixels=max_megapixels * 1e6, queue=queue,
     )  # fmt: skip
     spec = classifier_spec(classifier, checkpoint, mean, std, classes)
     from comdefend.service.server import serve as run

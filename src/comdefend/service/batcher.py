@@ -139,7 +139,12 @@ class Batcher:
     def _answer(self, jobs: list[Job]) -> None:
         assert self._classify is not None
         images = torch.cat([job.pixels for job in jobs if job.pixels is not None])
-        answers = self._classify(self._purifier, images)
+        try:
+            answers = self._classify(self._purifier, images)
+        except ImageError as error:
+            for job in jobs:
+                job.result.set_exception(error)
+            return
         for job, answer in zip(jobs, answers, strict=True):
             job.result.set_result(answer)
 

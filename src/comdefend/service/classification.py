@@ -1,5 +1,6 @@
 """What a classifier says to an image, before and after it is purified."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,9 +12,16 @@ from comdefend.classifiers import ClassifierSpec, known_preprocessing, open_clas
 from comdefend.classifiers.names import checkpoint_class_names
 from comdefend.data.classes import ClassNames, imagenet_names, read_class_names
 from comdefend.data.image import ReadImage
+from comdefend.data.image_files import NEEDS_MEMORY
 from comdefend.data.listing import Wanted
 from comdefend.defenses.detection import movement
-from comdefend.errors import ExtraMissingError, ImageError, InputError
+from comdefend.errors import (
+    ExtraMissingError,
+    ImageError,
+    InputError,
+    one_line,
+    out_of_memory,
+)
 from comdefend.nn.device import device_of
 from comdefend.purify.tiling import Purifier, to_floats
 
@@ -58,6 +66,7 @@ class Classification:
         resize: Shorter side to which images are resized, 0 to leave them; by default what the
             classifier takes, where that is known.
         crop: Side of the central square that is then cut out, 0 for none; by default the same.
+        tell: As for `open_classifier`.
 
     Raises:
         InputError: A negative size, or as for `open_classifier`.
@@ -71,6 +80,7 @@ class Classification:
         device: torch.device | str,
         resize: int | None = None,
         crop: int | None = None,
+        tell: Callable[[str], None] = lambda line: None,
     ) -> None:
         if min(resize or 0, crop or 0) < 0:
             raise InputError("resize and crop must not be negative")
@@ -78,7 +88,7 @@ class Classification:
         usual = (known.resize, known.crop) if known and known.crop else None
         self._wanted = Wanted(resize=resize or 0, crop=crop or 0, usual=usual)
         self._channels = channels
-        self._classifier: nn.Module = open_classifier(spec).to(device)
+        self._classifier: nn.Module = open_classifier(spec, tell).to(device)
         self._given = None if spec.classes is None else read_class_names(spec.classes)
         if self._given is None and spec.checkpoint is not None:
             self._given = checkpoint_class_names(Path(spec.checkpoint))
@@ -110,10 +120,14 @@ class Classification:
         return ReadImage(fitted).pixels(self._channels)
 
     def __call__(self, purifier: Purifier, images: Tensor) -> list[Answer]:
-        """Return the answer to each image, (N, C, H, W) uint8."""
+        """Return the answer to each image, (N, C, H, W) uint8.
+
+        Raises:
+            ImageError: The classifier does not take images of this shape.
+        """
         floats = to_floats(images, device_of(self._classifier))
-        before = self._classifier(floats)
-        after = self._classifier(purifier(floats).to(floats.device))
+        before = self._logits(floats)
+        after = self._logits(purifier(floats).to(floats.device))
         scores = movement(before, after).tolist()
         names = self._names_of(after.shape[1])
         top = after.softmax(1).topk(min(_TOP, after.shape[1]))
@@ -126,6 +140,19 @@ class Classification:
             unpurified = Class(index, names[index], float(first.values[row]))
             found.append(Answer(classes, unpurified, index != classes[0].index, score))
         return found
+
+    def _logits(self, images: Tensor) -> Tensor:
+        # A user's code may raise anything; wrong sizes are common.
+        try:
+            return self._classifier(images)
+        except Exception as error:
+            if out_of_memory(error):
+                raise ImageError(NEEDS_MEMORY) from error
+            raise ImageError(
+                f"has {images.shape[1]}x{images.shape[2]}x{images.shape[3]} values, which the "
+                f"classifier does not take ({one_line(error)}); start the server with --resize "
+                "and --crop"
+            ) from error
 
     def _names_of(self, count: int) -> tuple[str, ...]:
         """Return the names of so many classes; their numbers where nobody has named them."""

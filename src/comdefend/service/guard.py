@@ -5,7 +5,9 @@ import hmac
 import ipaddress
 import logging
 import time
+import traceback
 from http import HTTPStatus
+from pathlib import Path
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,6 +24,9 @@ _KNOWN = (*OPEN, "/purify", "/classify", "/metrics")
 _EXPECTS = (b"expect", b"100-continue")
 # What a refused client still sends is read for so long, or it would not see why it is refused.
 _LINGER_SECONDS, _LINGER_BYTES = 2.0, 64_000_000
+
+# As many as any size of a body may have.
+_DIGITS = 18
 
 _log = logging.getLogger(__name__)
 
@@ -123,8 +128,9 @@ async def read_body(scope: Scope, receive: Receive, settings: Settings, held: He
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             "send the image itself as the body, not a form (curl --data-binary @FILE)",
         )
-    # The server refuses a length that is no number.
-    if int(headers.get(b"content-length", b"0")) > settings.max_bytes:
+    # The server below refuses what is no number; one of very many digits Python does not read.
+    length = headers.get(b"content-length", b"0").lstrip(b"0")
+    if len(length) > _DIGITS or int(length or b"0") > settings.max_bytes:
         raise _too_long(settings)
     body = bytearray()
     try:
@@ -154,10 +160,12 @@ def _too_long(settings: Settings) -> RequestError:
 
 
 def _failed(error: Exception) -> RequestError:
-    # The message may hold what the client sent, which belongs into no log.
-    _log.error("a request failed: %s", type(error).__name__)
+    # Not what it says, which may hold what the client sent; that belongs into no log.
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(place.filename).name}, line {place.lineno}"
+    _log.error("a request failed: %s in %s", type(error).__name__, where)
     _log.debug("%s", one_line(error))
-    return RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed; its log says more")
+    return RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed; its log says where")
 
 
 def _is_local(host: str) -> bool:

@@ -54,7 +54,8 @@ def serve(
         classifier: What classifies, if anything.
         resize, crop: As for `Classification`.
         device, engine, precision: As for `open_engine`.
-        tell: Told where it listens, and that it stops.
+        tell: Told what the classifier takes that was not given, where it listens, and that it
+            stops.
 
     Raises:
         InputError, DataMissingError, ExtraMissingError, WeightsError: As for `open_engine` and
@@ -73,7 +74,7 @@ def serve(
         channels = purifier.config.channels
         classification = None
         if classifier is not None:
-            classification = Classification(classifier, channels, device, resize, crop)
+            classification = Classification(classifier, channels, device, resize, crop, tell)
         # The first call of an engine takes longer.
         opened(torch.zeros(1, channels, _WARM, _WARM))
         metrics = Metrics()
@@ -96,6 +97,7 @@ def _run(
         service.app(),
         http=connection_within(settings.seconds),
         ws="none",
+        proxy_headers=False,
         lifespan="off",
         access_log=False,
         log_level="error",
@@ -107,9 +109,6 @@ def _run(
     # uvicorn raises the signal again when it is done, which would end the process as if it failed.
     before = {kind: signal.signal(kind, _ignore) for kind in (signal.SIGINT, signal.SIGTERM)}
     try:
-        for listener in sockets:
-            host, port = listener.getsockname()[:2]
-            tell(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}")
         _Server(config, service, tell).run(sockets)
     finally:
         for kind, handler in before.items():
@@ -128,6 +127,13 @@ class _Server(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self._service, self._tell = service, tell
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say where."""
+        await super().startup(sockets)
+        for listener in sockets or ():
+            host, port = listener.getsockname()[:2]
+            self._tell(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more connections; answer what is there or on its way; then stop."""

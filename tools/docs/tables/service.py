@@ -21,10 +21,18 @@ def service_throughput() -> str:
             f"{median(row.service):.1f}",
             f"{median(row.engine):.1f}",
             f"{100 * row.ratio:.0f} %",
+            f"{100 * row.cpu_ratio:.0f} %",
         ]
         for row in service_load().throughput
     ]
-    head = ("images", "at once", "service, a second", "engine alone, a second", "ratio")
+    head = (
+        "images",
+        "at once",
+        "service, a second",
+        "engine alone, a second",
+        "ratio",
+        "by processor time",
+    )
     return table(head, rows)
 
 
