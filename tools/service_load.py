@@ -29,7 +29,7 @@ from tools.serving import Server
 RECORD = Path(__file__).parent.parent / "docs" / "records" / "service-load.json"
 WEIGHTS, SIDE, CLIENTS = "photo", 224, 64
 FORMATS = ("jpeg", "png")
-ROUNDS, ENGINE_SECONDS, SERVICE_SECONDS, SOAK_SECONDS = 9, 4.0, 6.0, 60.0
+ROUNDS, ENGINE_SECONDS, SERVICE_SECONDS, SOAK_SECONDS = 7, 4.0, 6.0, 60.0
 _MEGABYTES, _MEGAPIXELS = 4, 2
 
 

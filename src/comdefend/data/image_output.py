@@ -3,9 +3,7 @@
 import io
 import threading
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -55,6 +53,7 @@ def write_image(
 def encode_image(read: ReadImage, name: str) -> tuple[bytes, tuple[str, ...]]:
     """Return an image as the bytes of a file, and notes: see `write_image`.
 
+    They are compared with the image if there is metadata, which is what could cost the pixels.
     PNG is compressed for speed: a third of the time, and for purified photographs no more bytes.
 
     Args:
@@ -66,7 +65,7 @@ def encode_image(read: ReadImage, name: str) -> tuple[bytes, tuple[str, ...]]:
     """
     check_alpha(read, name)
     file = io.BytesIO()
-    notes = _write(file, read, name, None, {"compress_type": zlib.Z_RLE} if name == "png" else {})
+    notes = _write(file, read, name, None, quick=True)
     return file.getvalue(), notes
 
 
@@ -81,16 +80,18 @@ def _write(
     read: ReadImage,
     name: str,
     stopped: threading.Event | None,
-    more: Mapping[str, Any] = MappingProxyType({}),
+    quick: bool = False,
 ) -> tuple[str, ...]:
-    """Write an image, without its metadata if need be; ``more`` are options of Pillow."""
+    """Write an image, without its metadata if need be; ``quick`` as `encode_image` has it."""
     options, notes = writable(name, read.image.mode, read.metadata)
+    more = {"compress_type": zlib.Z_RLE} if quick and name == "png" else {}
+    compare = bool(read.metadata) or not quick
     try:
-        _save(file, read.image, name, {**options, **more}, stopped)
+        _save(file, read.image, name, {**options, **more}, stopped, compare)
     except ImageError:
         if not read.metadata or (stopped is not None and stopped.is_set()):
             raise
-        _save(file, read.image, name, {**save_options(name, {}), **more}, stopped)
+        _save(file, read.image, name, {**save_options(name, {}), **more}, stopped, compare)
         notes = ["all metadata left behind: cannot be written"]
     return tuple(notes)
 
@@ -101,8 +102,9 @@ def _save(
     name: str,
     options: dict[str, Any],
     stopped: threading.Event | None,
+    compare: bool,
 ) -> None:
-    """Write an image to an open file, and compare.
+    """Write an image to an open file, and compare if that is wanted.
 
     Raises:
         ImageError: It cannot be written, or does not come back.
@@ -114,6 +116,8 @@ def _save(
         image.save(cast(BinaryIO, _Sink(file, stopped)), format=name, **options)
         file.flush()
         file.seek(0)
+        if not compare:
+            return
         with _COMPARING, Image.open(file, formats=[name]) as opened:
             same = _same(image, opened, _LOSS if name in LOSSY else 0)
     except ImageError:
