@@ -12,6 +12,7 @@ from tools.docs.records import Distillation, WeightDecay
 from tools.engine_equality import Engines
 from tools.kept import Kept
 from tools.photograph_sizes import Sizes
+from tools.service_load import ServiceLoad
 from tools.training_cost import TrainingCost
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -23,6 +24,7 @@ KINDS = {
     "engines": Engines,
     "kept": Kept,
     "photograph-sizes": Sizes,
+    "service-load": ServiceLoad,
     "training-cost": TrainingCost,
     "weight-decay": WeightDecay,
 }

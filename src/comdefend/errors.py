@@ -52,6 +52,10 @@ class EngineError(ComdefendError):
     """An engine, or an exported file, does not compute what its network computes."""
 
 
+class ServiceError(ComdefendError, OSError):
+    """A service cannot listen where it should."""
+
+
 def one_line(error: BaseException) -> str:
     """Return what an error of someone else's code says, in one line with its type."""
     words = " ".join(str(error).split())

@@ -46,6 +46,7 @@ MISSING = {
     ("purify", ".", "out", "--engine", "openvino"): "runtime",
     ("bench", "-o", "out"): "evaluate",
     ("compress", "image.png", "x.comd"): "codec",
+    ("serve",): "serve",
 }
 
 

@@ -20,6 +20,7 @@ from comdefend.cli import (
     purify,
     recipe,
     reproduce,
+    serve,
     train,
 )
 from comdefend.cli.completion import complete_names
@@ -63,8 +64,8 @@ def _common(
 
 
 for _command in (
-    demo, purify, compress, decompress, info, evaluate, certify, train, recipe, export, reproduce,
-    bench, list,
+    demo, purify, compress, decompress, info, evaluate, certify, train, recipe, export, serve,
+    reproduce, bench, list,
 ):  # fmt: skip
     _command.register(app)
 complete_names(app)

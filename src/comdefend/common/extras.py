@@ -35,6 +35,7 @@ _EXTRAS = {
     "huggingface": ("datasets", "huggingface_hub"),
     "quantize": ("nncf", "openvino"),
     "runtime": ("onnx", "onnxruntime", "onnxscript", "openvino"),
+    "serve": ("prometheus_client", "starlette", "uvicorn"),
     "torchvision": ("torchvision",),
     "train": ("foolbox", "lightning", "pyarrow", "tensorboard", "torchmetrics", "torchvision"),
 }

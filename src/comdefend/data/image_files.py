@@ -42,6 +42,9 @@ _READ_ONLY = {".gif": "GIF", ".avif": "AVIF", ".heic": "HEIF", ".heif": "HEIF", 
 PLUGINS = frozenset({".heic", ".heif", ".jxl"})
 """Suffixes that are read where the extra ``formats`` is installed."""
 
+# Encoders that try hard make some twenty.
+_MOST_SCANS = 100
+
 # Of several frames, the first is the photo; cameras put previews and bursts behind it.
 _FIRST_IS_PHOTO = ("MPO", "HEIF")
 # Upright from each EXIF orientation.
@@ -128,13 +131,13 @@ def quiet_decoders(max_pixels: float | None = None) -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def pixel_count(path: Path) -> int:
+def pixel_count(file: Path | BinaryIO) -> int:
     """Return the number of pixels in an image file's header; 0 if it is not an image."""
     # Whatever is wrong with the file, reading it will say so.
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        if isinstance(file, Path) and not stat.S_ISREG(file.stat().st_mode):
             return 0
-        with Image.open(path, formats=_readers()) as opened:
+        with Image.open(file, formats=_readers()) as opened:
             return opened.width * opened.height
     except Exception:
         return 0
@@ -184,6 +187,8 @@ def decode_image(file: BinaryIO) -> ReadImage:
 def _decoded(file: BinaryIO) -> ReadImage:
     """Read an image; an error has a cause where a decoder raised it."""
     with _decoder_errors(), Image.open(file, formats=_readers()) as opened:
+        if opened.format in ("JPEG", "MPO"):
+            _refuse_scans(file)
         return _upright(opened)
 
 
@@ -242,6 +247,19 @@ def read_named(path: Path) -> ReadImage:
 
 def _is_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
+
+
+def _refuse_scans(file: BinaryIO) -> None:
+    """Refuse a JPEG whose many empty scans would each go over the whole image: minutes of work."""
+    place = file.tell()
+    file.seek(0)
+    # Within coded pixels no 0xFF stands before anything but 0 or a restart.
+    scans = file.read().count(b"\xff\xda")
+    file.seek(place)
+    if scans > _MOST_SCANS:
+        raise ImageError(
+            f"is a JPEG of {scans} scans, more than {_MOST_SCANS}: it may be an attack"
+        )
 
 
 def _refuse_unhandled(image: Image.Image) -> None:

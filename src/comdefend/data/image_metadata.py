@@ -50,6 +50,8 @@ _TIFF_XMP = 700
 _XMP_ORIENTATION = re.compile(
     rb"""\s?tiff:Orientation\s*=\s*(["'])[0-9]*\1|<tiff:Orientation>[^<]*</tiff:Orientation>"""
 )
+# A directory of a camera has some sixty; each is written and read once to see whether it can be.
+_MOST_ENTRIES = 500
 # A JPEG segment holds 64 KiB.
 _LONGEST_COMMENT = 65_000
 
@@ -201,6 +203,8 @@ def _exif(image: Image.Image, notes: list[str]) -> bytes:
 def _sound(entries: Mapping[int, Any], directory: int | None) -> tuple[dict[int, Any], int]:
     """Return the entries to keep, of those that can be written, and how many cannot."""
     sound, broken = {}, 0
+    if len(entries) > _MOST_ENTRIES:
+        return {}, len(entries)
     for tag, value in entries.items():
         if tag in _STORAGE:
             continue

@@ -1,6 +1,8 @@
 """Writing image files: the pixels for certain, the metadata as far as the format holds it."""
 
+import io
 import threading
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -43,17 +45,54 @@ def write_image(
         OutputError: The file cannot be written.
     """
     name = SUFFIXES[path.suffix.lower()]
+    check_alpha(read, name)
+    with atomic_file(path) as file:
+        return _write(file, read, name, stopped)
+
+
+def encode_image(read: ReadImage, name: str) -> tuple[bytes, tuple[str, ...]]:
+    """Return an image as the bytes of a file, and notes: see `write_image`.
+
+    They are compared with the image if there is metadata, which is what could cost the pixels.
+    PNG is compressed for speed: a third of the time, and for purified photographs no more bytes.
+
+    Args:
+        read: The image.
+        name: One of `FORMATS`.
+
+    Raises:
+        ImageError: As for `write_image`.
+    """
+    check_alpha(read, name)
+    file = io.BytesIO()
+    notes = _write(file, read, name, None, quick=True)
+    return file.getvalue(), notes
+
+
+def check_alpha(read: ReadImage, name: str) -> None:
+    """Raise ImageError for an image with an alpha channel, if the format does not hold one."""
     if read.alpha is not None and name in ("jpeg", "bmp"):
         raise ImageError(f"has an alpha channel, which {name} does not hold; write png")
+
+
+def _write(
+    file: BinaryIO,
+    read: ReadImage,
+    name: str,
+    stopped: threading.Event | None,
+    quick: bool = False,
+) -> tuple[str, ...]:
+    """Write an image, without its metadata if need be; ``quick`` as `encode_image` has it."""
     options, notes = writable(name, read.image.mode, read.metadata)
-    with atomic_file(path) as file:
-        try:
-            _save(file, read.image, name, options, stopped)
-        except ImageError:
-            if not read.metadata or (stopped is not None and stopped.is_set()):
-                raise
-            _save(file, read.image, name, save_options(name, {}), stopped)
-            notes = ["all metadata left behind: cannot be written"]
+    more = {"compress_type": zlib.Z_RLE} if quick and name == "png" else {}
+    compare = bool(read.metadata) or not quick
+    try:
+        _save(file, read.image, name, {**options, **more}, stopped, compare)
+    except ImageError:
+        if not read.metadata or (stopped is not None and stopped.is_set()):
+            raise
+        _save(file, read.image, name, {**save_options(name, {}), **more}, stopped, compare)
+        notes = ["all metadata left behind: cannot be written"]
     return tuple(notes)
 
 
@@ -63,8 +102,9 @@ def _save(
     name: str,
     options: dict[str, Any],
     stopped: threading.Event | None,
+    compare: bool,
 ) -> None:
-    """Write an image to an open file, and compare.
+    """Write an image to an open file, and compare if that is wanted.
 
     Raises:
         ImageError: It cannot be written, or does not come back.
@@ -76,6 +116,8 @@ def _save(
         image.save(cast(BinaryIO, _Sink(file, stopped)), format=name, **options)
         file.flush()
         file.seek(0)
+        if not compare:
+            return
         with _COMPARING, Image.open(file, formats=[name]) as opened:
             same = _same(image, opened, _LOSS if name in LOSSY else 0)
     except ImageError:

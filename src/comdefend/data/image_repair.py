@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from PIL import Image
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+# Of chunks that hold no pixels, the first ones; each is read by itself to see whether it can be.
+_MOST_CHUNKS = 100
 # Chunks beside the critical ones that decide on pixels, or tell that a file is animated.
 _PNG_PIXELS = (b"tRNS", b"acTL", b"fcTL", b"fdAT")
 _JPEG = b"\xff\xd8"
@@ -36,11 +38,14 @@ def without_damaged_metadata(data: bytes) -> list[bytes]:
 
 
 def _png(data: bytes, keep_sound: bool) -> bytes:
-    kept = [_PNG]
+    kept, checked = [_PNG], 0
     for kind, chunk in _chunks(data):
-        critical = kind[:1].isupper() or kind in _PNG_PIXELS
-        if critical or (keep_sound and _is_sound(chunk)):
+        if kind[:1].isupper() or kind in _PNG_PIXELS:
             kept.append(chunk)
+        elif keep_sound and checked < _MOST_CHUNKS:
+            checked += 1
+            if _is_sound(chunk):
+                kept.append(chunk)
     return b"".join(kept)
 
 
