@@ -17,6 +17,7 @@ from comdefend.cli import (
     export,
     info,
     list,
+    page,
     purify,
     recipe,
     reproduce,
@@ -64,7 +65,7 @@ def _common(
 
 for _command in (
     demo, purify, compress, decompress, info, evaluate, certify, train, recipe, export, reproduce,
-    bench, list,
+    bench, page, list,
 ):  # fmt: skip
     _command.register(app)
 complete_names(app)

