@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import urllib.parse
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,7 +50,7 @@ class Site:
     def trial(self, photograph, **chosen):
         """Return the status and what was told: lines of JSON, or one refusal."""
         connection, answer = self.start_trial(photograph, **chosen)
-        with connection:
+        with closing(connection):
             return answer.status, [json.loads(line) for line in answer.read().splitlines()]
 
 

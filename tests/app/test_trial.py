@@ -71,7 +71,7 @@ def test_a_trial_ends_when_nobody_waits_or_time_is_up(coffee, monkeypatch):
     photograph = read_photograph(coffee)
     steps = run_trial(photograph, CHOSEN, lambda *step: None, lambda: True)
     next(steps)
-    with pytest.raises(InputError, match="given up"):
+    with pytest.raises(InputError, match="stopped"):
         next(steps)
     monkeypatch.setattr(trials, "SECONDS", -1)
     steps = run_trial(photograph, CHOSEN, lambda *step: None, never)

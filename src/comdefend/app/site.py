@@ -38,13 +38,12 @@ _HEADERS = {
 }
 
 
-def build_site(host: str) -> Starlette:
-    """Return the site, for a server that listens at an address."""
+def build_site(host: str, turns: Turns) -> Starlette:
+    """Return the site, for a server that listens at an address; trials run in these turns."""
     middleware = [Middleware(_Headers)]
     if host in LOOPBACK:
         # A site elsewhere whose name leads here could otherwise use the page.
         middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK)))
-    turns = Turns()
 
     async def trial(request: Request) -> StreamingResponse | JSONResponse:
         return await _trial(request, turns)
@@ -115,9 +114,13 @@ async def _body(request: Request) -> bytes:
 
 
 async def _lines(data: bytes, chosen: Chosen, turns: Turns) -> AsyncIterator[bytes]:
-    async with aclosing(turns.place()) as places:
-        async for before in places:
-            yield _line(waiting=before)
+    try:
+        async with aclosing(turns.place()) as places:
+            async for before in places:
+                yield _line(waiting=before)
+    except InputError as error:
+        yield _line(error=str(error))
+        return
 
     def work(report: Callable[[Event], None], stopped: Callable[[], bool]) -> None:
         def tell(doing: str, done: int, steps: int) -> None:

@@ -86,7 +86,9 @@ def run_trial(
 
     def attack(model: nn.Module, doing: str) -> Seen:
         def step(number: int) -> None:
-            if stopped() or time.monotonic() > deadline:
+            if stopped():
+                raise InputError("stopped, as nobody waits or the server ends")
+            if time.monotonic() > deadline:
                 raise InputError(
                     f"given up after {SECONDS} s; take a smaller purifier, or come back when "
                     "fewer people attack"

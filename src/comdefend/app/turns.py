@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from comdefend.errors import ComdefendError
+from comdefend.errors import ComdefendError, InputError
 
 AT_ONCE = 2
 """So many trials run at once: more would share the same processor, each for longer."""
@@ -25,6 +25,7 @@ class Turns:
     """Who runs and who waits; used from one event loop."""
 
     def __init__(self) -> None:
+        self._ended = False
         self._running = 0
         self._arriving = 0
         self._waiting: list[object] = []
@@ -43,10 +44,17 @@ class Turns:
         finally:
             self._arriving -= 1
 
+    def end(self) -> None:
+        """Let nobody else begin, and stop those who run at their next step."""
+        self._ended = True
+
     async def place(self) -> AsyncGenerator[int]:
         """Yield how many are before one, again and again; ends when it is one's turn.
 
         The turn is taken then, and `run` gives it back. Telling somebody who has left ends it too.
+
+        Raises:
+            InputError: The server ends.
         """
         ticket = object()
         self._waiting.append(ticket)
@@ -54,6 +62,8 @@ class Turns:
             while self._running >= AT_ONCE or self._waiting[0] is not ticket:
                 yield self._waiting.index(ticket)
                 await asyncio.sleep(_LOOK_EVERY_S)
+                if self._ended:
+                    raise InputError("the server ends")
             self._running += 1
         finally:
             self._waiting.remove(ticket)
@@ -71,7 +81,7 @@ class Turns:
 
         def thread() -> None:
             try:
-                work(report, lambda: not listening)
+                work(report, lambda: self._ended or not listening)
             except ComdefendError as error:
                 report({"error": str(error)})
             finally:
