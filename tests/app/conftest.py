@@ -58,6 +58,8 @@ class Site:
 def serving(folder, *options):
     """Run the command until the block ends; temporary files would lie in the folder."""
     environment = {**os.environ, "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
+    # Without cached bytecode it would compile torch again, for many seconds.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     process = subprocess.Popen(
         [sys.executable, "-m", "comdefend", "app", "--port", "0", *options],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,

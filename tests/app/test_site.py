@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from comdefend.app.turns import WAITING
 from tests.app.conftest import serving
 
 
@@ -119,10 +120,29 @@ def test_an_upload_that_is_too_large_ends_early(site):
         assert b"413" in connection.recv(100)
 
 
+# Seconds for each step, so that others have to wait.
+SLOW = {"purifier": "rgb-12bpp", "bpp": 12, "classifier": "efficientnet-lite0"}
+
+
+def test_who_finds_the_queue_full_is_told_so(site, coffee):
+    held = [site.start_trial(coffee, **SLOW) for _ in range(2)]
+    try:
+        for _, answer in held:
+            assert any("result" in line for line in lines(answer))
+        for number in range(WAITING):
+            held.append(site.start_trial(b"no image"))
+            assert next(lines(held[-1][1])) == {"waiting": number}
+        status, told = site.trial(coffee)
+        assert status == 503
+        assert "too many people wait already" in told[0]["error"]
+    finally:
+        for connection, answer in held:
+            answer.close()
+            connection.close()
+
+
 def test_others_run_beside_or_wait_in_order_and_who_leaves_makes_room(site, coffee):
-    # Each attack takes some seconds, as the published purifier is slow.
-    slow = {"purifier": "rgb-12bpp", "bpp": 12, "classifier": "efficientnet-lite0"}
-    held = [site.start_trial(coffee, **slow) for _ in range(2)]
+    held = [site.start_trial(coffee, **SLOW) for _ in range(2)]
     try:
         for _, answer in held:
             assert any("result" in line for line in lines(answer))

@@ -27,6 +27,7 @@ for arguments in commands:
 """
 
 MISSING = {
+    ("app",): "app",
     ("demo", "-o", "out"): "demo",
     ("train", "rgb-12bpp", "-o", "out"): "train",
     ("train-classifier", "cifar10-small", "-o", "out"): "train",

@@ -17,12 +17,25 @@ UV = Path(sys.executable).with_name("uv")
 
 # Runs the blocks of one page one after the other, and says which of them fails.
 RUNNER = f"""
-import json, subprocess, sys, traceback
+import json, signal, subprocess, sys, traceback, urllib.request
 {NAMES}
-for language, text in json.loads(sys.stdin.read()):
+
+def serve(command):
+    process = subprocess.Popen(command.split(), stdout=subprocess.PIPE, text=True)
+    try:
+        with urllib.request.urlopen(process.stdout.readline().split()[0], timeout=60) as page:
+            assert page.status == 200
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+
+for language, text, serves in json.loads(sys.stdin.read()):
     print(text, flush=True)
     try:
-        if language == "python":
+        if serves:
+            serve(text)
+        elif language == "python":
             exec(compile(text, "document", "exec"), names)
         else:
             subprocess.run(["bash", "-ec", text], check=True)
@@ -74,7 +87,7 @@ def test_an_install_does_what_the_documents_say(wheel, user, tmp_path, extra):
     failed = []
     for page in pages():
         sufficient = [
-            (block.language, block.text)
+            (block.language, block.text, block.serves)
             for block in blocks(page)
             if block.needs in (NO_EXTRA, extra) and not block.skipped
         ]

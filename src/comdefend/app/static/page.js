@@ -100,6 +100,12 @@ async function tryOut() {
   if (!last.result) throw new Error("The server gave up; what it prints says why");
 }
 
+function complaint() {
+  const megabytes = at("file").dataset.megabytes;
+  if (!photograph) return "Drop a photograph first, or take one of the examples.";
+  if (photograph.size > megabytes * 2 ** 20) return `The photograph is larger than ${megabytes} MB.`;
+  return "";
+}
 function busy(now) {
   running = now;
   at("go").setAttribute("aria-disabled", now);
@@ -110,11 +116,8 @@ function busy(now) {
 at("controls").addEventListener("submit", async event => {
   event.preventDefault();
   if (running) return;
-  at("error").textContent = "";
-  if (!photograph) {
-    at("error").textContent = "Drop a photograph first, or take one of the examples.";
-    return;
-  }
+  at("error").textContent = complaint();
+  if (at("error").textContent) return;
   at("verdict").textContent = "";
   at("outcome").classList.add("stale");
   at("progress").value = 0;
