@@ -155,7 +155,7 @@ def test_the_keyboard_is_enough(open_page):
     tab_to("Coffee")
     page.keyboard.press("Enter")
     tab_to("Classifier")
-    page.keyboard.type("small, CIFAR")
+    page.keyboard.type("CIFAR-10, s")
     assert page.get_by_label("Classifier").input_value() == "cifar10-small"
     tab_to("Rate")
     page.keyboard.press("ArrowLeft")

@@ -172,7 +172,13 @@ def seen(alone="cat", defended="cat", clean="cat"):
         (
             Trial(CHOSEN, seen(), seen("dog", "fox"), seen()),
             "The classifier says “cat”. Attacked, it says “dog”; purified, it says “fox”. An "
-            "attacker who knows the purifier does not get through here; a stronger attack may.",
+            "attacker who knows the purifier can do that as well.",
+        ),
+        (
+            Trial(CHOSEN, seen(), seen("dog"), seen()),
+            "The classifier says “cat”. Attacked, it says “dog”; purified, the clean answer is "
+            "back. An attacker who knows the purifier does not get through here; a stronger attack "
+            "may.",
         ),
         (
             Trial(CHOSEN, seen("cat", "fox"), seen("cat", "fox")),

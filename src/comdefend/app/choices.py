@@ -18,8 +18,8 @@ from comdefend.nn.purifier import ComDefend
 CLASSIFIERS: dict[str, str] = {
     "efficientnet-lite0": "EfficientNet-Lite0, ImageNet",
     "efficientnet-lite1": "EfficientNet-Lite1, ImageNet",
-    "cifar10-small": "small, CIFAR-10",
-    "cifar10-adversarial": "small, against attacks, CIFAR-10",
+    "cifar10-small": "CIFAR-10, small",
+    "cifar10-adversarial": "CIFAR-10, against attacks",
 }
 """Classifiers of colour images that come with their weights -> what the page calls them."""
 

@@ -90,16 +90,7 @@ def verdict(trial: Trial) -> str:
     if (seen := trial.oblivious) is not None:
         said.append(_oblivious(seen))
     if (seen := trial.adaptive) is not None:
-        if seen.defended.right:
-            said.append(
-                "An attacker who knows the purifier does not get through here; a stronger attack "
-                "may."
-            )
-        else:
-            said.append(
-                f"An attacker who knows the purifier still gets “{seen.defended.label}”: plan "
-                "with that."
-            )
+        said.append(_adaptive(trial, seen))
     return " ".join(said)
 
 
@@ -111,6 +102,18 @@ def _oblivious(seen: Seen) -> str:
     if seen.defended.right:
         return attack + ("." if seen.alone.right else "; purified, the clean answer is back.")
     return f"{attack}; purified, it says “{seen.defended.label}”."
+
+
+def _adaptive(trial: Trial, seen: Seen) -> str:
+    if not seen.defended.right:
+        wrong = seen.defended.label
+        return f"An attacker who knows the purifier still gets “{wrong}”: plan with that."
+    others = (trial.clean, trial.oblivious)
+    if all(other is None or other.defended.right for other in others):
+        return (
+            "An attacker who knows the purifier does not get through here; a stronger attack may."
+        )
+    return "An attacker who knows the purifier can do that as well."
 
 
 def _column(trial: Trial, name: str) -> _Column:
