@@ -1,19 +1,15 @@
 """Every documented install, in an environment of its own, does what the documents say it does."""
 
 import json
-import os
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
+from tests.installs.environments import install
 from tests.installs.stand_ins import NAMES, write_stand_ins
 from tools.docs.blocks import NO_EXTRA, blocks, extras, pages
 from tools.docs.records import ROOT
-
-UV = Path(sys.executable).with_name("uv")
 
 # Runs the blocks of one page one after the other, and says which of them fails.
 RUNNER = f"""
@@ -46,36 +42,11 @@ for language, text, serves in json.loads(sys.stdin.read()):
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    if not UV.is_file():
-        pytest.skip("uv is not in the environment of the tests")
-    build = [UV, "build", "--quiet", "--wheel", "--no-build-isolation", "--python", sys.executable]
-    subprocess.run([*build, "--out-dir", folder, ROOT], check=True)
-    (built,) = folder.glob("*.whl")
-    return built
-
-
-@pytest.fixture(scope="module")
 def user(tmp_path_factory):
     """A folder with what the documents take for granted."""
     folder = tmp_path_factory.mktemp("user")
     write_stand_ins(folder)
     return folder
-
-
-def install(wheel, extra, place):
-    """Make a bare environment, install the wheel with an extra, and return its variables."""
-    subprocess.run([UV, "venv", "--quiet", "--python", sys.executable, place], check=True)
-    wanted = "comdefend" if extra == NO_EXTRA else f"comdefend[{extra}]"
-    command = [UV, "pip", "install", "--quiet", "--python", place]
-    # The versions that the other tests run with, checked against their hashes.
-    command += ["--constraints", ROOT / "requirements/dev.txt", f"{wanted} @ {wheel.as_uri()}"]
-    subprocess.run(command, check=True)
-    # Without cached bytecode every command would compile torch again.
-    left_out = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")
-    variables = {name: value for name, value in os.environ.items() if name not in left_out}
-    return {**variables, "PATH": f"{place / 'bin'}{os.pathsep}{variables['PATH']}"}
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ _DEMO = (
     "skimage",
     "torchvision",
 )
-_EXTRAS = {
+EXTRAS = {
     "app": (*_DEMO, "jinja2", "starlette", "uvicorn"),
     "art": ("art",),
     "codec": ("constriction",),
@@ -40,6 +40,7 @@ _EXTRAS = {
     "torchvision": ("torchvision",),
     "train": ("foolbox", "lightning", "pyarrow", "tensorboard", "torchmetrics", "torchvision"),
 }
+"""Extra -> modules that it installs and that are looked for before work begins."""
 
 
 def require_extra(*extras: str) -> None:
@@ -52,7 +53,7 @@ def require_extra(*extras: str) -> None:
     missing = {
         extra: module
         for extra in extras
-        for module in reversed(_EXTRAS[extra])
+        for module in reversed(EXTRAS[extra])
         if importlib.util.find_spec(module) is None
     }
     if missing:
