@@ -56,6 +56,7 @@ def test_help_and_wrong_usage_need_no_torch(tmp_path):
         "2 defend",
         "2 purify --sharpen",
         "2 purify only-one",
+        "2 app --port 70000",
         "2 bench",
         "2 bench -o out --rounds many",
         "2 bench -o out --rounds 0",

@@ -27,6 +27,7 @@ for arguments in commands:
 """
 
 MISSING = {
+    ("app",): "app",
     ("demo", "-o", "out"): "demo",
     ("train", "rgb-12bpp", "-o", "out"): "train",
     ("train-classifier", "cifar10-small", "-o", "out"): "train",
@@ -52,7 +53,7 @@ MISSING = {
 
 def test_without_extras_images_are_purified_and_the_rest_says_what_to_install(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "image.png")
-    blocked = sorted({module for modules in extras._EXTRAS.values() for module in modules})
+    blocked = sorted({module for modules in extras.EXTRAS.values() for module in modules})
     commands = [*MISSING, ("purify", "image.png", "clean.png")]
     out = subprocess.run(
         [sys.executable, "-c", BARE], input=json.dumps([commands, blocked]),
@@ -70,7 +71,7 @@ def test_without_extras_images_are_purified_and_the_rest_says_what_to_install(tm
 
 
 def test_every_named_module_exists():
-    for modules in extras._EXTRAS.values():
+    for modules in extras.EXTRAS.values():
         assert all(importlib.util.find_spec(module) for module in modules)
 
 

@@ -14,6 +14,11 @@ comdefend certify --data folder:photos/ --sigma 0.12
 train()
 ```
 
+<!-- needs: app; serves -->
+```
+comdefend app
+```
+
 ```text
 a drawing
 ```
@@ -23,7 +28,7 @@ a drawing
 def test_what_takes_long_is_made_short(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(PAGE)
-    commands, code = blocks(page)
+    commands, code, served = blocks(page)
     assert (commands.needs, commands.skipped) == ("train", "")
     assert commands.text.splitlines() == [
         "comdefend recipe photo > mine.yaml",
@@ -31,3 +36,5 @@ def test_what_takes_long_is_made_short(tmp_path):
         "comdefend certify --data folder:photos/ --sigma 0.12 --steps 2",
     ]
     assert (code.language, code.skipped) == ("python", "takes hours")
+    assert (served.needs, served.text, served.serves) == ("app", "comdefend app\n", True)
+    assert not commands.serves

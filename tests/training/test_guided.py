@@ -17,10 +17,9 @@ from comdefend.nn.config import PurifierConfig
 from comdefend.training.batches import step_generator
 from comdefend.training.fit import fit
 from comdefend.training.guided import GuidedTraining
-from comdefend.training.objective import divergences
 from comdefend.training.initial import new_purifier
 from comdefend.training.measure import measure_fidelity
-from comdefend.training.objective import training_attack
+from comdefend.training.objective import divergences, training_attack
 from comdefend.training.recipe import GuidedRecipe, build_recipe, load_recipe, recipe_to_dict
 from comdefend.training.run import model_card, prepare, train
 from comdefend.zoo import save_weights

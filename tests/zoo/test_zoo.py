@@ -30,11 +30,12 @@ def tiny(tmp_path):
 def test_shipped_names():
     assert comdefend.weights() == [
         "gray-2bpp-adversarial", "gray-2bpp-robust", "gray-4bpp", "photo", "photo-clean",
-        "rgb-12bpp", "rgb-12bpp-lite", "rgb-3bpp-robust", "rgb-variable",
+        "rgb-12bpp", "rgb-12bpp-adversarial", "rgb-12bpp-lite", "rgb-3bpp-denoising",
+        "rgb-3bpp-robust", "rgb-variable",
     ]  # fmt: skip
     assert comdefend.classifier_weights() == [
-        "cifar10-adversarial", "cifar10-robust", "cifar10-small", "fashion-mnist-adversarial",
-        "fashion-mnist-robust", "fashion-mnist-small",
+        "cifar10-adversarial", "cifar10-denoised", "cifar10-robust", "cifar10-small",
+        "fashion-mnist-adversarial", "fashion-mnist-robust", "fashion-mnist-small",
     ]  # fmt: skip
 
 

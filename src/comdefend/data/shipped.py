@@ -47,6 +47,12 @@ _LABELLED = (
     _Photo("camera.png", (0, 0, 512, 512), ("tripod", "reflex camera")),
     _Photo("astronaut.png", (347, 112, 512, 277), ("space shuttle",)),
 )
+_SHOWING_ONE_THING = {
+    "Cat": "chelsea.png",
+    "Coffee": "coffee.png",
+    "Rocket": "rocket.jpg",
+    "Motorbike": "motorcycle_left.png",
+}
 _PLAIN = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 
 
@@ -78,6 +84,16 @@ def labelled_photographs(side: int) -> Photographs:
         images.append(torch.from_numpy(np.array(square)).permute(2, 0, 1))
     accepted = tuple(tuple(map(classes.index, photo.labels)) for photo in _LABELLED)
     return Photographs(torch.stack(images), accepted, classes)
+
+
+def photograph_files() -> dict[str, Path]:
+    """Return files of scikit-image's photographs that show one thing each, by its name.
+
+    Raises:
+        ExtraMissingError: scikit-image is not installed.
+    """
+    folder = _photo_folder()
+    return {title: folder / file for title, file in _SHOWING_ONE_THING.items()}
 
 
 def image_crops(channels: int, count: int, height: int, width: int) -> Tensor:

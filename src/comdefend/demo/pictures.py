@@ -58,7 +58,7 @@ def draw(
         perturbation = example.images["attacked"] - example.images["clean"]
         made = {
             "perturbation": (0.5 + MAGNIFICATION * perturbation).clamp(0, 1),
-            "code": _mosaic(code),
+            "code": mosaic(code, CODE_MAPS),
         }
         for axis, name in zip(row, columns, strict=True):
             image = made[name] if name in made else example.images[name]
@@ -91,14 +91,23 @@ def _panel(axes: Any, image: Tensor, prediction: Prediction | None) -> None:
     )
 
 
-def _mosaic(code: Tensor) -> Tensor:
-    """Return the code maps that vary most in a square, (1, H, W), with grey lines between them."""
-    busiest = code.flatten(1).var(1).argsort(descending=True)[:CODE_MAPS].sort().values
+def mosaic(code: Tensor, count: int) -> Tensor:
+    """Return the maps of a code that vary most, in a square with grey lines between them.
+
+    Args:
+        code: (K, h, w), 0 or 1.
+        count: So many maps, or all where there are fewer.
+
+    Returns:
+        (1, H, W) in [0, 1].
+    """
+    busiest = code.flatten(1).var(1).argsort(descending=True)[:count].sort().values
     maps = code[busiest].numpy()
     side = int(np.ceil(np.sqrt(len(maps))))
+    rows = -(-len(maps) // side)
     height, width = maps.shape[1:]
     line = max(1, width // 28)
-    canvas = np.full((side * (height + line) - line, side * (width + line) - line), 0.6, np.float32)
+    canvas = np.full((rows * (height + line) - line, side * (width + line) - line), 0.6, np.float32)
     for index, bits in enumerate(maps):
         top, left = index // side * (height + line), index % side * (width + line)
         canvas[top : top + height, left : left + width] = bits
