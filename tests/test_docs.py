@@ -81,11 +81,14 @@ def _as_shipped(recorded, shipped):
 
 
 @pytest.mark.parametrize(
-    "record", sorted((ROOT / "docs/records").glob("*-small.json")), ids=lambda p: p.stem
+    "record",
+    sorted(path for profile in ("small", "gpu") for path in RECORDS.glob(f"*-{profile}.json")),
+    ids=lambda path: path.stem,
 )
 def test_records_are_of_the_experiments_that_ship(record):
     recorded = json.loads(record.read_text())["experiment"]
-    shipped = load_experiment(record.stem.removesuffix("-small"), "small").to_dict()
+    name, _, profile = record.stem.rpartition("-")
+    shipped = load_experiment(name, profile).to_dict()
     # How a row was trained is told by recipes, whose fields have moved since.
     for plan in (recorded, *recorded["defenses"]):
         for field in [key for key in plan if key.startswith("train_")]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from comdefend.bench.record import Record as Bench
+from comdefend.certification.record import load_certification
 from comdefend.common.json_files import load_json
 from comdefend.evaluation.record import load_record
 from tools.defense_cost import DefenseCost
@@ -34,5 +35,7 @@ KINDS = {
 def test_a_record_loads(path):
     if path.stem in KINDS:
         assert load_json(KINDS[path.stem], path)
+    elif path.stem.startswith("certified-"):
+        assert load_certification(path).levels
     else:
         assert load_record(path).results

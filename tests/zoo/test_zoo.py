@@ -30,6 +30,7 @@ def tiny(tmp_path):
 def test_shipped_names():
     assert comdefend.weights() == [
         "gray-2bpp-adversarial", "gray-2bpp-robust", "gray-4bpp", "photo", "photo-clean",
+        "photo-guided",
         "rgb-12bpp", "rgb-12bpp-adversarial", "rgb-12bpp-lite", "rgb-3bpp-denoising",
         "rgb-3bpp-robust", "rgb-variable",
     ]  # fmt: skip
@@ -95,7 +96,7 @@ def test_unknown_names_list_the_known():
     ):
         comdefend.load("rgb")
     with pytest.raises(
-        InputError, match="known: cifar10-adversarial, cifar10-robust, cifar10-small, fash"
+        InputError, match="known: cifar10-adversarial, cifar10-denoised, cifar10-robust, cifar10-small"
     ):
         comdefend.load_classifier("rgb-12bpp")
     with pytest.raises(DataMissingError, match="no such weight file"):

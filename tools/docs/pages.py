@@ -11,9 +11,18 @@ from tools.docs import markdown, names
 from tools.docs.charts import charts
 from tools.docs.figures import Figures
 from tools.docs.overview import overview
-from tools.docs.records import ROOT, Distillation, WeightDecay, describe, evaluation, read
+from tools.docs.records import (
+    ROOT,
+    Distillation,
+    WeightDecay,
+    describe,
+    evaluation,
+    profile,
+    read,
+)
 from tools.docs.tables import (
     bench,
+    certified,
     comparisons,
     experiment,
     rates,
@@ -45,6 +54,9 @@ FUNCTIONS: dict[str, Callable[..., object]] = {
     "bench_short": bench.short,
     "bench_table": bench.full,
     "bfloat16": speed.bfloat16,
+    "certified": certified.certified,
+    "certified_gap": certified.certified_gap,
+    "certified_share": certified.certified_share,
     "checks": lambda name: markdown.checks(evaluation(name)),
     "choosing": rates.choosing,
     "classifiers": training.classifiers,
@@ -64,6 +76,7 @@ FUNCTIONS: dict[str, Callable[..., object]] = {
     "kept_share": rates.kept_share,
     "kept_table": rates.kept,
     "paired": comparisons.paired,
+    "profile": profile,
     "purifiers": training.purifiers,
     "rates": rates.rates,
     "recipe_fields": recipes.recipes,
@@ -104,7 +117,10 @@ def pages() -> dict[str, str]:
 
 def reports() -> dict[str, str]:
     """Return the HTML reports by their path; without images, which may not be ours to give."""
-    return {f"docs/reports/{name}-small.html": render_report(evaluation(name)) for name in REPORTS}
+    return {
+        f"docs/reports/{name}-{profile(name)}.html": render_report(evaluation(name))
+        for name in REPORTS
+    }
 
 
 def documents() -> dict[str, str]:

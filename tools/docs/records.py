@@ -89,7 +89,12 @@ def read(kind: type[_T], name: str) -> _T:
     return load_json(kind, RECORDS / f"{name}.json")
 
 
+def profile(name: str) -> str:
+    """Return the profile in which a shipped experiment was run: ``gpu`` where it was, or small."""
+    return "gpu" if (RECORDS / f"{name}-gpu.json").is_file() else "small"
+
+
 @cache
 def evaluation(name: str) -> Record:
-    """Read the record of a shipped experiment, run in its small profile."""
-    return load_record(RECORDS / f"{name}-small.json")
+    """Read the record of a shipped experiment."""
+    return load_record(RECORDS / f"{name}-{profile(name)}.json")
