@@ -1,7 +1,7 @@
 import torch
 from scipy.stats import kstest
 
-from comdefend.certification.noise import draw, noisy, stream_key
+from comdefend.certification.noise import draws, stream_key
 
 
 def test_a_draw_depends_on_seed_purpose_image_and_number_alone():
@@ -13,17 +13,19 @@ def test_a_draw_depends_on_seed_purpose_image_and_number_alone():
         for image in images
     ]
     assert len(set(keys)) == 8
-    draws = [draw(key, number, (1, 3, 4)) for key in keys for number in (0, 1, 2**40)]
-    assert all(not a.equal(b) for i, a in enumerate(draws) for b in draws[:i])
+    which = [(key, number) for key in keys for number in (0, 1, 2**40)]
+    together = draws(which, (1, 3, 4))
+    assert all(not a.equal(b) for i, a in enumerate(together) for b in together[:i])
     torch.manual_seed(7)
-    assert draw(keys[3], 1, (1, 3, 4)).equal(draws[10])
-    together = noisy(images[0], 0.5, keys[0], (1, 2))
-    assert together[1].equal(noisy(images[0], 0.5, keys[0], (2,))[0])
+    # Alone, and in another order.
+    assert draws(which[10:11], (1, 3, 4))[0].equal(together[10])
+    assert draws(which[::-1], (1, 3, 4)).equal(together.flip(0))
+    assert draws([], (1, 3, 4)).shape == (0, 1, 3, 4)
 
 
-def test_the_noise_is_normal_and_not_clamped():
-    image = torch.full((1, 20, 20), 0.9)
-    values = (noisy(image, 0.25, stream_key(0, "certify", image), range(200)) - 0.9) / 0.25
+def test_the_noise_is_normal():
+    key = stream_key(0, "certify", torch.full((1, 20, 20), 0.9))
+    values = draws([(key, number) for number in range(200)], (1, 20, 20))
     assert values.dtype == torch.float32
     assert kstest(values.flatten().numpy(), "norm").pvalue > 0.001
     # Draws have nothing to do with each other.

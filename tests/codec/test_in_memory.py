@@ -36,6 +36,13 @@ def data(small):
     return comdefend.compress(small)
 
 
+def test_a_code_that_is_not_binary_cannot_be_stored(small, tmp_path):
+    config = PurifierConfig(encoder_widths=(4,), decoder_widths=(4,), code_maps=2, binary=False)
+    save_weights(tmp_path / "soft.safetensors", ComDefend(config), {})
+    with pytest.raises(InputError, match="their code is not binary"):
+        comdefend.compress(small, tmp_path / "soft.safetensors")
+
+
 @pytest.mark.parametrize("weights", comdefend.weights())
 def test_images_come_back_as_the_network_purifies_them(small, purified, weights):
     image = small.convert("L" if comdefend.load(weights).config.channels == 1 else "RGB")

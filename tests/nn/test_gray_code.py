@@ -67,5 +67,9 @@ def test_a_shorter_code_is_a_prefix_of_whole_values():
 def test_values_have_whole_numbers_of_bits():
     with pytest.raises(InputError, match="6 maps are no whole number of values of 4 bits"):
         PurifierConfig(code_maps=8, value_bits=4, rates=(6,))
+    with pytest.raises(InputError, match="value_bits must be 1 where the code is not binary"):
+        PurifierConfig(code_maps=8, value_bits=4, binary=False)
+    with pytest.raises(InputError, match="binary must be true or false"):
+        PurifierConfig(binary="no")
     with pytest.raises(InputError, match="value_bits must be an integer from 1 to 8"):
         PurifierConfig(value_bits=9)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from comdefend.training.objective import complement_loss, training_attack
+from comdefend.training.objective import complement_loss, n_fgsm, ramped, training_attack
 
 
 def test_complement_loss_by_hand():
@@ -52,3 +52,23 @@ def test_a_single_step_overshoots_the_ball_and_is_clipped(fashion):
     # From any start within 8/255, a step of 10/255 ends at 2/255 to 8/255 on the far side.
     change = (attacked - images)[(images > 0.1) & (images < 0.9)].abs() * 255
     assert ((change > 2 - 1e-3) | (change < 1e-3)).all()
+
+
+def test_n_fgsm_steps_from_noise_and_does_not_return_to_the_ball(fashion):
+    images, labels, model = fashion.images[:16], fashion.labels[:16], fashion.classifier
+    attacked = n_fgsm(model, images, labels, 8, torch.Generator().manual_seed(3))
+    # The formula: up to 2 eps of noise, then one step of eps, each clamped to [0, 1].
+    noise = 2 * torch.rand(images.shape, generator=torch.Generator().manual_seed(3)) - 1
+    start = (images + noise * 16 / 255).clamp(0, 1).requires_grad_()
+    F.cross_entropy(model(start), labels).backward()
+    expected = (start + start.grad.sign() * 8 / 255).clamp(0, 1)
+    assert (attacked - expected).abs().max() < 1e-6
+    assert 8 / 255 < (attacked - images).abs().max() <= 24 / 255 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("share", "progress", "eps"),
+    [(0, 0, 8), (0.5, 0, 0), (0.5, 0.25, 4), (0.5, 0.5, 8), (0.5, 1, 8)],
+)
+def test_a_ramp_ends_at_the_bound(share, progress, eps):
+    assert ramped(8, share, progress) == eps

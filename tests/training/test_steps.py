@@ -10,6 +10,7 @@ from msgspec.structs import replace
 import comdefend
 from comdefend.attacks import with_stand_in
 from comdefend.defenses import DefendedClassifier
+from comdefend.errors import InputError
 from comdefend.nn.config import PurifierConfig
 from comdefend.training.adversarial import AdversarialTraining
 from comdefend.training.batches import augment, step_generator
@@ -221,6 +222,63 @@ def test_a_pairs_gradient(recipes, images, labelled, noisy):
         return F.cross_entropy(classifier.train()(purified), labelled[1]) + error / 8 / 16**2
 
     assert_gradient(module, labelled, formula)
+
+
+@pytest.mark.parametrize("loss", ["teacher", "teacher and clean", "clean", "trades"])
+def test_what_attacked_and_clean_answers_are_compared_with(recipes, images, labelled, guide, loss):
+    changes = {
+        "teacher": {"teacher": str(guide)},
+        "teacher and clean": {"teacher": str(guide), "clean_share": 0.25},
+        "clean": {"clean_share": 0.25},
+        "trades": {"trades": 3.0},
+    }[loss]
+    recipe = replace(recipes["defense"], noisy=False, stand_ins=("identity",), **changes)
+    module = pair(recipe, images, trained="purifier")
+    purifier, classifier = module.network.purifier, module.network.classifier
+    labels = labelled[1]
+
+    def formula():
+        generator = step_generator(0, "augmentation", 0)
+        clean = augment(labelled[0] / 255, generator, 2, True)
+        clean = clean.contiguous(memory_format=torch.channels_last)
+        defended = DefendedClassifier(purifier.eval(), classifier.eval())
+        attacked = training_attack(defended, clean, labels, 8, 1, generator)
+        # Clean images count where the loss has a part for them, in the rebuilding too.
+        both = torch.cat([attacked, clean]) if loss != "teacher" else attacked
+        purified = purifier(both)
+        code = purifier.encode(both)
+        error = (purified - clean.repeat(len(both) // 8, 1, 1, 1)).square().sum() / 2
+        rebuilding = (error + 1e-4 * code.square().sum()) / len(both) / 16**2
+        answers = classifier(purified)
+        if loss == "trades":
+            wanted = answers[8:].softmax(1)
+            price = (wanted * (wanted.log() - answers[:8].log_softmax(1))).sum(1).mean()
+            return F.cross_entropy(answers[8:], labels) + 3 * price + rebuilding
+        if loss == "clean":
+            parts = [F.cross_entropy(part, labels) for part in (answers[:8], answers[8:])]
+            return 0.75 * parts[0] + 0.25 * parts[1] + rebuilding
+        taught = comdefend.load_classifier(guide)(clean).detach().softmax(1)
+        far = (taught * (taught.log() - answers.log_softmax(1)[:8])).sum(1).mean()
+        if loss == "teacher":
+            return far + rebuilding
+        near = (taught * (taught.log() - answers.log_softmax(1)[8:])).sum(1).mean()
+        return 0.75 * far + 0.25 * near + rebuilding
+
+    assert_gradient(module, labelled, formula)
+
+
+def test_a_purifier_without_a_threshold_trains_on_the_code_that_it_uses(recipes, images, labelled):
+    module = pair(replace(recipes["defense"], noisy=False), images, trained="purifier")
+    config = replace(module.network.purifier.config, binary=False)
+    purifier = new_purifier(config, 0).eval()
+    module.network.purifier = purifier
+    seen = labelled[0] / 255
+    logits = purifier.encoder(seen)
+    assert purifier.encode(seen).equal(torch.sigmoid(logits))
+    trained, _ = module._purified(seen, seen, torch.Generator(), None)
+    assert trained.equal(purifier(seen))
+    with pytest.raises(InputError, match="has only 'identity'"):
+        with_stand_in(purifier, "sigmoid-10")
 
 
 def test_a_classifier_that_is_not_trained_is_used_as_it_is(recipes, images, labelled):

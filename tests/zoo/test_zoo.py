@@ -96,7 +96,8 @@ def test_unknown_names_list_the_known():
     ):
         comdefend.load("rgb")
     with pytest.raises(
-        InputError, match="known: cifar10-adversarial, cifar10-denoised, cifar10-robust, cifar10-small"
+        InputError,
+        match="known: cifar10-adversarial, cifar10-denoised, cifar10-robust, cifar10-small",
     ):
         comdefend.load_classifier("rgb-12bpp")
     with pytest.raises(DataMissingError, match="no such weight file"):

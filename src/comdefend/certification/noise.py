@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -29,26 +29,15 @@ def stream_key(seed: int, purpose: str, image: Tensor) -> int:
     return int.from_bytes(digest.digest()[: _STREAM_BITS // 8])
 
 
-def draw(key: int, number: int, shape: tuple[int, ...]) -> Tensor:
-    """Return one draw of standard normal noise, float32.
+def draws(which: Sequence[tuple[int, int]], shape: tuple[int, ...]) -> Tensor:
+    """Return draws of standard normal noise, (N, *shape) float32, made by several threads.
 
     The generator counts (Philox), and each draw has counters of its own. So draws are independent,
     whatever is computed together and in whatever order; torch's generator has 32 bits of a seed on
     the processor, too few for as many draws.
 
     Args:
-        key: Of `stream_key`.
-        number: Of the draw.
-        shape: Of the noise.
-    """
-    return draws([(key, number)], shape)[0]
-
-
-def draws(which: Sequence[tuple[int, int]], shape: tuple[int, ...]) -> Tensor:
-    """Return many draws at once, (N, *shape); NumPy's threads draw them side by side.
-
-    Args:
-        which: Key and number of each, as for `draw`.
+        which: For each draw its key, of `stream_key`, and its number.
         shape: Of one.
     """
     noise = np.empty((len(which), *shape), np.float32)
@@ -58,23 +47,7 @@ def draws(which: Sequence[tuple[int, int]], shape: tuple[int, ...]) -> Tensor:
             counted = np.random.Philox(key=key, counter=number << _STREAM_BITS)
             np.random.Generator(counted).standard_normal(dtype=np.float32, out=row)
 
-    parts = list(batches(len(which), -(-len(which) // _THREADS) or 1))
-    if len(parts) > 1:
-        with ThreadPoolExecutor(_THREADS) as pool:
-            list(pool.map(fill, parts))
-    else:
-        for part in parts:
-            fill(part)
+    # NumPy lets other threads run while it draws.
+    with ThreadPoolExecutor(_THREADS) as pool:
+        list(pool.map(fill, batches(len(which), max(1, -(-len(which) // _THREADS)))))
     return torch.from_numpy(noise)
-
-
-def noisy(image: Tensor, sigma: float, key: int, numbers: Iterable[int]) -> Tensor:
-    """Return an image under several draws of noise, (draws, C, H, W), not clamped.
-
-    Args:
-        image: (C, H, W) float in [0, 1].
-        sigma: Standard deviation of the noise.
-        key: Of `stream_key`.
-        numbers: Of the draws.
-    """
-    return image + sigma * draws([(key, number) for number in numbers], tuple(image.shape))

@@ -12,7 +12,9 @@ from comdefend.codec.tables import Tables, shipped_tables
 from comdefend.common.extras import require_extra
 from comdefend.engines.engine import Engine
 from comdefend.engines.opening import open_engine
+from comdefend.errors import InputError
 from comdefend.nn.config import PurifierConfig
+from comdefend.nn.purifier import ComDefend
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,22 @@ def config_of(weights: str) -> PurifierConfig:
 
 @functools.lru_cache(maxsize=16)
 def _config(name: str, sha256: str) -> PurifierConfig:
-    return zoo.load(name).config
+    return _binary(name).config
+
+
+def _binary(name: str, device: str = "cpu") -> ComDefend:
+    purifier = zoo.load(name, device)
+    if not purifier.config.binary:
+        raise InputError(
+            f"weights '{name}': their code is not binary, so there is nothing to store"
+        )
+    return purifier
 
 
 # The checksum is there so that a file that has changed is opened anew.
 @functools.lru_cache(maxsize=4)
 def _open(name: str, sha256: str, bpp: float | None, engine: str, device: str) -> Codec:
-    whole = zoo.load(name, device)
+    whole = _binary(name, device)
     tables = shipped_tables(sha256, whole.config)
     if tables is not None:
         # Before any image is computed whose code cannot be coded then.
