@@ -1,11 +1,10 @@
 """``comdefend purify``."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from comdefend.cli.options import Device, Engine, Format, MaxMegapixels, Output, Overwrite
+from comdefend.cli.options import Device, Engine, Format, MaxMegapixels, Overwrite
 from comdefend.cli.results import FileResults, summary
 from comdefend.common.defaults import RECOMMENDED
 
@@ -23,6 +22,10 @@ Orientation is applied; alpha and metadata are kept, as far as the format holds 
 outputs are skipped, so a run that was stopped continues where it was. Files that cannot be read are
 reported at the end; the others are purified.
 
+With the extra comdefend[remote], files may lie at s3://, gs://, https:// and all other addresses
+that fsspec opens, and be written there, except to web servers. An address that ends in the suffix
+of an image is a file on a web server, any other a folder.
+
 Files are read and written while others are computed, and small images are computed in batches. Of
 the engines, auto takes the fastest that is installed, or torch, which opens at once, if there is
 little to do."""
@@ -35,15 +38,26 @@ comdefend purify photos/ more/cat.webp clean/ --resize 256
 
 comdefend purify scans/ clean/ --weights gray-4bpp --overwrite
 
+comdefend purify s3://bucket/photos s3://bucket/clean
+
 comdefend purify photos/ clean/ --engine openvino --precision float32"""
 
 
 def purify(
     inputs: Annotated[
-        list[Path],
-        typer.Argument(metavar="IN...", help="Image files and folders.", show_default=False),
+        list[str],
+        typer.Argument(
+            metavar="IN...", help="Image files and folders, or their addresses.", show_default=False
+        ),
     ],
-    output: Output,
+    output: Annotated[
+        str,
+        typer.Argument(
+            metavar="OUT",
+            help="A folder, or its address; or, for one file, the file to write.",
+            show_default=False,
+        ),
+    ],
     weights: Annotated[
         str, typer.Option("--weights", "-w", help="Shipped weights, or a .safetensors file.")
     ] = RECOMMENDED,

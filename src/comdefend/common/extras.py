@@ -34,6 +34,8 @@ _EXTRAS = {
     ),
     "huggingface": ("datasets", "huggingface_hub"),
     "quantize": ("nncf", "openvino"),
+    "ray": ("pandas", "pyarrow", "ray"),
+    "remote": ("aiohttp", "fsspec"),
     "runtime": ("onnx", "onnxruntime", "onnxscript", "openvino"),
     "torchvision": ("torchvision",),
     "train": ("foolbox", "lightning", "pyarrow", "tensorboard", "torchmetrics", "torchvision"),

@@ -1,17 +1,16 @@
 """Purifying image files: the main job."""
 
 import itertools
-import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import torch
 
 from comdefend import zoo
-from comdefend.common.atomic import make_folder
 from comdefend.common.defaults import RECOMMENDED
+from comdefend.common.places import Place, already_in, check_folder, exists, place
 from comdefend.data.image_files import LOSSY, PLUGINS, SUFFIXES, pixel_count, quiet_decoders
 from comdefend.engines.opening import open_engine
 from comdefend.errors import InputError
@@ -36,8 +35,8 @@ class PassedOverWarning(UserWarning):
 
 
 def purify_files(
-    inputs: str | Path | Iterable[str | Path],
-    output: str | Path,
+    inputs: str | Place | Iterable[str | Place],
+    output: str | Place,
     weights: str | Path | ComDefend = RECOMMENDED,
     *,
     bpp: float | None = None,
@@ -60,6 +59,10 @@ def purify_files(
 
     Files are read ahead and written behind while the engine computes; memory is bounded, however
     many files there are.
+
+    Inputs and output may be addresses such as ``s3://bucket/photos``, of every protocol of fsspec
+    (the extra ``remote``). Each file is fetched, purified and sent by itself. Where fsspec finds
+    credentials and settings is up to the protocol: for S3, the variables that begin with ``AWS_``.
 
     Args:
         inputs: Image files, and folders that are searched recursively; one or many.
@@ -92,25 +95,25 @@ def purify_files(
             precision, one that does not fit this purifier or hardware, a tile below 1 pixel, a
             limit that is not above 0, or a purifier in training mode.
         DataMissingError: An input does not exist.
-        ExtraMissingError: The engine is not installed.
-        OutputError: The output folder cannot be made.
+        ExtraMissingError: The engine is not installed, or what an address needs.
+        OutputError: The output folder cannot be made or written to.
+        RemoteError: An address cannot be reached.
         WeightsError: The weights are corrupt.
     """
-    given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     results: list[PurifiedFile] = []
+    into = place(output)
 
     def unreadable(error: OSError) -> None:
         reason = f"cannot be read ({error.strerror})"
-        results.append(PurifiedFile(Path(error.filename), Path(output), "failed", reason))
+        results.append(PurifiedFile(place(error.filename), into, "failed", reason))
 
     check_tile(tile)
     if resize < 0:
         raise InputError(f"resize must not be negative: {resize}")
     if max_megapixels is not None and not max_megapixels > 0:
         raise InputError(f"max_megapixels must be above 0, not {max_megapixels}")
-    passed_over: list[Path] = []
-    places = [Path(i) for i in given]
-    pairs = plan(places, Path(output), format, unreadable, passed_over.append)
+    passed_over: list[Place] = []
+    pairs = plan(given_places(inputs), into, format, unreadable, passed_over.append)
     if any(SUFFIXES[target.suffix.lower()] in LOSSY for _, target in pairs):
         warnings.warn(
             "JPEG is lossy: the files do not hold exactly what the purifier returned",
@@ -120,12 +123,13 @@ def purify_files(
     purifier = _load(weights, bpp)
     purifier = purifier if device is None else purifier.to(device)
     with quiet_decoders(None if max_megapixels is None else max_megapixels * 1e6):
-        if (engine, precision) == ("auto", "auto") and are_few(pairs, overwrite):
+        skips = what_to_skip(into, pairs, overwrite)
+        if (engine, precision) == ("auto", "auto") and are_few(pairs, skips):
             engine = "torch"
         opened = open_engine(purifier, engine, precision)
         # An output folder that cannot be written to is reported before the first file is purified.
-        make_folder(pairs[0][1].parent)
-        with closing(purify_pairs(opened, pairs, overwrite, tile, resize)) as purified:
+        check_folder(pairs[0][1].parent)
+        with closing(purify_pairs(opened, pairs, skips, tile, resize)) as purified:
             for result in purified:
                 results.append(result)
                 if progress is not None:
@@ -135,11 +139,32 @@ def purify_files(
     return results
 
 
-def counted(paths: list[Path]) -> str:
+def given_places(inputs: str | Place | Iterable[str | Place]) -> list[Place]:
+    """Return the places that are given, one or many."""
+    given = [inputs] if isinstance(inputs, str | Place) else inputs
+    return [place(one) for one in given]
+
+
+def what_to_skip(
+    output: Place, pairs: Sequence[tuple[Place, Place]], overwrite: bool
+) -> Callable[[Place], bool]:
+    """Return what tells of a target whether its file is left as it is.
+
+    Raises:
+        RemoteError: An address cannot be listed.
+    """
+    if overwrite:
+        return lambda target: False
+    # A single file needs no list of all that lies beside it.
+    return exists if len(pairs) == 1 else already_in(output)
+
+
+def counted(paths: Sequence[Place]) -> str:
     """Return how many files of each kind were passed over, and the name of one of each."""
-    kinds: dict[str, list[Path]] = {}
+    kinds: dict[str, list[Place]] = {}
     for path in paths:
-        kind = "links to folders" if path.is_dir() else path.suffix.lower() or "without a suffix"
+        is_link = isinstance(path, Path) and path.is_dir()
+        kind = "links to folders" if is_link else path.suffix.lower() or "without a suffix"
         kinds.setdefault(kind, []).append(path)
     words = [f"{len(of)} {kind} ({of[0]}{', ...' * (len(of) > 1)})" for kind, of in kinds.items()]
     hint = "; to read them: pip install 'comdefend[formats]'" if PLUGINS & kinds.keys() else ""
@@ -155,15 +180,19 @@ def _load(weights: str | Path | ComDefend, bpp: float | None) -> ComDefend:
 
 
 def are_few(
-    pairs: list[tuple[Path, Path]], overwrite: bool, count: Callable[[Path], int] = pixel_count
+    pairs: Sequence[tuple[Place, Place]],
+    skips: Callable[[Place], bool],
+    count: Callable[[Path], int] = pixel_count,
 ) -> bool:
     """Return whether so few pixels are left to compute that torch is the fastest engine.
 
     Args:
         pairs: Source and target of each file.
-        overwrite: Whether files are computed again whose target exists.
-        count: Tells the number of pixels of a source.
+        skips: Tells of a target whether its file is left as it is.
+        count: Tells the number of pixels of a source; those elsewhere would have to be fetched,
+            and count as many.
     """
-    sources = (source for source, target in pairs if overwrite or not os.path.lexists(target))
+    sources = (source for source, target in pairs if not skips(target))
     first = list(itertools.islice(sources, _FEW_FILES + 1))
-    return len(first) <= _FEW_FILES and sum(map(count, first)) <= FEW_PIXELS
+    near = [source for source in first if isinstance(source, Path)]
+    return len(near) == len(first) <= _FEW_FILES and sum(map(count, near)) <= FEW_PIXELS
