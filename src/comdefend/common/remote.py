@@ -243,10 +243,10 @@ def open_address(address: str) -> RemotePath:
         InputError: An unknown protocol, or an address that it does not take.
         RemoteError: The file system cannot be opened.
     """
-    core: Any = require("fsspec.core", "remote")
+    fsspec = require("fsspec", "remote")
     shown = _PASSWORD.sub("***", address)
     try:
-        system, path = core.url_to_fs(address)
+        system, path = fsspec.url_to_fs(address)
     except ImportError as error:
         raise ExtraMissingError(
             f"{shown}: this protocol needs a package that is not installed: {error}"

@@ -103,7 +103,7 @@ class _FileInFlight:
     Attributes:
         source, target: The file to read, the file to write.
         data: Its bytes, which another machine sent; None for a file of this one.
-        pixels: Number of pixels that it counts for.
+        pixels: Number that it counts for.
         reading: The image, once it is read; None after it has been computed.
         outcome: What became of the file, once it is known.
     """
@@ -126,9 +126,8 @@ _FLUSH: Final = "flush"
 class _Pipeline:
     """The threads around the one that computes.
 
-    Some fetch what lies elsewhere; one looks at the size of the next image and admits it when there
-    is room; some read, some write.
-    Images are admitted, and come out of `start`, in the order of the files.
+    Some fetch what lies elsewhere; one admits the next image when there is room for its size; some
+    read, some write. Images are admitted, and come out of `start`, in the order of the files.
 
     Args:
         channels: Channels of the images that the purifier takes.
