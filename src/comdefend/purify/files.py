@@ -4,6 +4,7 @@ import itertools
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -102,49 +103,83 @@ def purify_files(
         RemoteError: An address cannot be reached.
         WeightsError: The weights are corrupt.
     """
-    results: list[PurifiedFile] = []
-    into = place(output)
-
-    def unreadable(error: OSError) -> None:
-        reason = f"cannot be read ({error.strerror})"
-        results.append(PurifiedFile(place(error.filename), into, "failed", reason))
-
     check_tile(tile)
+    job = planned(inputs, output, format, overwrite, resize, max_megapixels)
+    purifier = open_purifier(weights, bpp)
+    purifier = purifier if device is None else purifier.to(device)
+    results = list(job.failed)
+    with quiet_decoders(None if max_megapixels is None else max_megapixels * 1e6):
+        if (engine, precision) == ("auto", "auto") and are_few(job.pairs, job.skips):
+            engine = "torch"
+        opened = open_engine(purifier, engine, precision)
+        # An output folder that cannot be written to is reported before the first file is purified.
+        check_folder(job.pairs[0][1].parent)
+        with closing(purify_pairs(opened, job.pairs, job.skips, tile, resize)) as purified:
+            for result in purified:
+                results.append(result)
+                if progress is not None:
+                    progress(result, len(job.pairs))
+    job.warn_of_others()
+    return results
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done, wherever it is computed.
+
+    Attributes:
+        pairs: Source and target of each file.
+        skips: Tells of a target whether its file is left as it is.
+        failed: What could not be listed.
+        passed_over: Other files in the folders, and links to folders.
+    """
+
+    pairs: list[tuple[Place, Place]]
+    skips: Callable[[Place], bool]
+    failed: list[PurifiedFile]
+    passed_over: list[Place]
+
+    def warn_of_others(self) -> None:
+        """Say what was passed over."""
+        if self.passed_over:
+            warnings.warn(counted(self.passed_over), PassedOverWarning, stacklevel=3)
+
+
+def planned(
+    inputs: str | Place | Iterable[str | Place],
+    output: str | Place,
+    format: str | None,
+    overwrite: bool,
+    resize: int,
+    max_megapixels: float | None,
+) -> Job:
+    """Check what is asked for, and decide what is read and written.
+
+    Raises:
+        InputError, DataMissingError, ExtraMissingError, OutputError, RemoteError: As for
+            `purify_files`.
+    """
     if resize < 0:
         raise InputError(f"resize must not be negative: {resize}")
     if max_megapixels is not None and not max_megapixels > 0:
         raise InputError(f"max_megapixels must be above 0, not {max_megapixels}")
+    failed: list[PurifiedFile] = []
     passed_over: list[Place] = []
-    pairs = plan(given_places(inputs), into, format, unreadable, passed_over.append)
+    given = [inputs] if isinstance(inputs, str | Place) else inputs
+    into = place(output)
+
+    def unreadable(error: OSError) -> None:
+        reason = f"cannot be read ({error.strerror})"
+        failed.append(PurifiedFile(place(error.filename), into, "failed", reason))
+
+    pairs = plan([place(one) for one in given], into, format, unreadable, passed_over.append)
     if any(SUFFIXES[target.suffix.lower()] in LOSSY for _, target in pairs):
         warnings.warn(
             "JPEG is lossy: the files do not hold exactly what the purifier returned",
             LossyOutputWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    purifier = _load(weights, bpp)
-    purifier = purifier if device is None else purifier.to(device)
-    with quiet_decoders(None if max_megapixels is None else max_megapixels * 1e6):
-        skips = what_to_skip(into, pairs, overwrite)
-        if (engine, precision) == ("auto", "auto") and are_few(pairs, skips):
-            engine = "torch"
-        opened = open_engine(purifier, engine, precision)
-        # An output folder that cannot be written to is reported before the first file is purified.
-        check_folder(pairs[0][1].parent)
-        with closing(purify_pairs(opened, pairs, skips, tile, resize)) as purified:
-            for result in purified:
-                results.append(result)
-                if progress is not None:
-                    progress(result, len(pairs))
-    if passed_over:
-        warnings.warn(counted(passed_over), PassedOverWarning, stacklevel=2)
-    return results
-
-
-def given_places(inputs: str | Place | Iterable[str | Place]) -> list[Place]:
-    """Return the places that are given, one or many."""
-    given = [inputs] if isinstance(inputs, str | Place) else inputs
-    return [place(one) for one in given]
+    return Job(pairs, what_to_skip(into, pairs, overwrite), failed, passed_over)
 
 
 def what_to_skip(
@@ -173,7 +208,12 @@ def counted(paths: Sequence[Place]) -> str:
     return f"passed over: {', '.join(words)}{hint}"
 
 
-def _load(weights: str | Path | ComDefend, bpp: float | None) -> ComDefend:
+def open_purifier(weights: str | Path | ComDefend, bpp: float | None) -> ComDefend:
+    """Return a purifier, at a rate where one is given, and else at that of its name.
+
+    Raises:
+        InputError, WeightsError: As for `purify_files`.
+    """
     if bpp is None:
         return weights if isinstance(weights, ComDefend) else zoo.load(weights)
     if not isinstance(weights, ComDefend):
