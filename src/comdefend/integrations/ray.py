@@ -178,9 +178,10 @@ def purify_files(
         else:
             left[_name(target)] = source, target
     if left:
-        ray = require("ray", "ray")
-        check_folder(job.pairs[0][1].parent)
+        ray: Any = require("ray", "ray")
+        require("ray.data", "ray")
         with _cluster(ray, address):
+            check_folder(job.pairs[0][1].parent)
             rows = [{"source": _name(source), "target": name} for name, (source, _) in left.items()]
             dataset = ray.data.from_items(rows)
             made = purify_dataset(dataset, purifier, **options)
