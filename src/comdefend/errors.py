@@ -40,6 +40,10 @@ class OutputError(ComdefendError, OSError):
     """An output cannot be written."""
 
 
+class RemoteError(ComdefendError, OSError):
+    """Another machine cannot be reached, or refuses: no credentials, no permission, no network."""
+
+
 class WeightsError(ComdefendError):
     """A weight file is corrupt, or is not one of comdefend's."""
 

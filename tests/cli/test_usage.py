@@ -92,6 +92,10 @@ def test_the_module_runs_and_ends_with_its_exit_code(tmp_path):
     ("arguments", "message"),
     [
         (["purify", "nowhere", "out"], "nowhere: no such file or folder"),
+        (["purify", "xyz://photos", "out"], "xyz://photos: Protocol not known: xyz"),
+        (["purify", ".", "https://example.invalid/out/"], "web addresses can only be read"),
+        (["purify", "memory://none", "out"], "memory://none: no such file or folder"),
+        (["purify", ".", "out", "--ray", "head"], "a Ray cluster is HOST:PORT, ray://HOST:PORT"),
         (["purify", ".", "out", "--weights", "rgb"], "unknown weights 'rgb'; known: gray-2bpp"),
         (["purify", ".", "out", "--device", "tpu"], "unknown device 'tpu'"),
         (["purify", ".", "out", "--engine", "tpu"], "unknown engine 'tpu'; known: auto, torch"),

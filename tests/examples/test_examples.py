@@ -21,6 +21,7 @@ RUNS = {
     "own_classifier": ("--images 4", "gray-2bpp-adversarial"),
     "own_defense_and_attack": ("--images 4", "momentum"),
     "service_client": ("", "gradient: 96x64 back as PNG"),
+    "ray_data": ("--images 3 --cores 1 --output clean", "3 purified"),
     "timm_model": ("--images 1", "(1, 3, 224, 224): purifying moves "),
     "torchattacks_attack": ("--images 4", "adaptive PGD within 8/255: "),
     "torchvision_transform": ("--images 2 --workers 1", "purified and normalised: (2, 3, 96, 96)"),

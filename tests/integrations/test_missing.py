@@ -16,7 +16,7 @@ class Missing:
 
 sys.meta_path.insert(0, Missing())
 """
-LIBRARIES = ["art", "datasets", "huggingface_hub", "timm", "torchvision"]
+LIBRARIES = ["art", "datasets", "huggingface_hub", "ray", "timm", "torchvision"]
 
 SCRIPT = """
 import importlib
@@ -33,6 +33,7 @@ USES = [
     ("torchvision", "None"),
     ("huggingface", "save_pretrained(None, 'x')"),
     ("timm", "image_transform(None)"),
+    ("ray", "purify_dataset(None)"),
 ]
 
 
@@ -49,9 +50,10 @@ def test_a_missing_library_is_one_line_that_names_the_extra():
         "torchvision is not installed; run: pip install 'comdefend[torchvision]'",
         "huggingface_hub is not installed; run: pip install 'comdefend[huggingface]'",
         "timm is not installed; run: pip install 'comdefend[evaluate]'",
+        "ray is not installed; run: pip install 'comdefend[ray]'",
     ]
 
 
-@pytest.mark.parametrize("name", ["arrays", "huggingface"])
+@pytest.mark.parametrize("name", ["arrays", "huggingface", "ray"])
 def test_what_needs_no_library_is_imported_without_one(name):
     assert run(f"import comdefend.integrations.{name}") == []

@@ -5,19 +5,20 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
+from comdefend.common.places import Place
+
 
 class Result(Protocol):
     """What became of one file."""
 
     @property
-    def source(self) -> Path:
+    def source(self) -> Place:
         """The file read."""
 
     @property
@@ -101,7 +102,7 @@ def summary(results: Sequence[Result], done: str) -> str:
 
 def _notes(results: Sequence[Result]) -> dict[str, str]:
     """Return what of the metadata was left behind, and of which files, in a few words each."""
-    files: dict[str, list[Path]] = {}
+    files: dict[str, list[Place]] = {}
     for result in results:
         for note in result.notes:
             files.setdefault(note, []).append(result.source)

@@ -1,12 +1,11 @@
 """Compressing and decompressing files and folders of them."""
 
-import os
 import stat
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 
@@ -24,6 +23,7 @@ from comdefend.codec.reading import (
 from comdefend.codec.writing import compress_image
 from comdefend.common.atomic import atomic_write, make_folder
 from comdefend.common.defaults import RECOMMENDED
+from comdefend.common.places import Place
 from comdefend.data.image_files import (
     FORMATS,
     LOSSY,
@@ -34,7 +34,13 @@ from comdefend.data.image_files import (
 )
 from comdefend.data.image_output import write_image
 from comdefend.errors import DataMissingError, ImageError, InputError, OutputError, out_of_memory
-from comdefend.purify.files import LossyOutputWarning, PassedOverWarning, are_few, counted
+from comdefend.purify.files import (
+    LossyOutputWarning,
+    PassedOverWarning,
+    are_few,
+    counted,
+    what_to_skip,
+)
 from comdefend.purify.plan import plan
 
 
@@ -104,7 +110,9 @@ def compress_files(
     limit = pixel_limit(max_megapixels)
     job = _Job(inputs, output, None, None, {"comd": (SUFFIX,)})
     with quiet_decoders(None if max_megapixels is None else limit):
-        engine = "torch" if engine == "auto" and are_few(job.pairs, overwrite) else engine
+        engine = (
+            "torch" if engine == "auto" and are_few(job.pairs, job.skips(overwrite)) else engine
+        )
         codec = open_codec(weights, bpp, engine, device)
         return job.run(lambda source, target: _compress(source, target, codec), overwrite, progress)
 
@@ -154,7 +162,7 @@ def decompress_files(
     if weights is not None:
         # What is wrong with these is wrong for all files.
         zoo.checksum(weights)
-    if engine == "auto" and are_few(job.pairs, overwrite, _pixel_count):
+    if engine == "auto" and are_few(job.pairs, job.skips(overwrite), _pixel_count):
         engine = "torch"
 
     def rebuild(source: Path, target: Path) -> CodedFile:
@@ -179,24 +187,31 @@ class _Job:
     ) -> None:
         given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
         self._results: list[CodedFile] = []
-        self._passed_over: list[Path] = []
+        self._passed_over: list[Place] = []
+        self._output = Path(output)
 
         def unreadable(error: OSError) -> None:
             reason = f"cannot be read ({error.strerror})"
             path = Path(error.filename)
             self._results.append(CodedFile(path, Path(output), "failed", reason))
 
-        self.pairs = plan(
-            [Path(i) for i in given], Path(output), format, unreadable, self._passed_over.append,
+        pairs = plan(
+            [Path(i) for i in given], self._output, format, unreadable, self._passed_over.append,
             reads=reads, writes=writes,
         )  # fmt: skip
+        # Only paths went in.
+        self.pairs = cast("list[tuple[Path, Path]]", pairs)
+
+    def skips(self, overwrite: bool) -> Callable[[Place], bool]:
+        return what_to_skip(self._output, self.pairs, overwrite)
 
     def run(
         self, work: Callable[[Path, Path], CodedFile], overwrite: bool, progress: Progress | None
     ) -> list[CodedFile]:
+        skips = self.skips(overwrite)
         make_folder(self.pairs[0][1].parent)
         for source, target in self.pairs:
-            if os.path.lexists(target) and not overwrite:
+            if skips(target):
                 result = CodedFile(source, target, "skipped")
             else:
                 result = _outcome(source, target, work)

@@ -36,6 +36,8 @@ EXTRAS = {
     ),
     "huggingface": ("datasets", "huggingface_hub"),
     "quantize": ("nncf", "openvino"),
+    "ray": ("pandas", "pyarrow", "ray"),
+    "remote": ("aiohttp", "fsspec"),
     "runtime": ("onnx", "onnxruntime", "onnxscript", "openvino"),
     "serve": ("prometheus_client", "starlette", "uvicorn"),
     "torchvision": ("torchvision",),

@@ -135,7 +135,9 @@ def pixel_count(file: Path | BinaryIO) -> int:
     """Return the number of pixels in an image file's header; 0 if it is not an image."""
     # Whatever is wrong with the file, reading it will say so.
     try:
-        if isinstance(file, Path) and not stat.S_ISREG(file.stat().st_mode):
+        if not isinstance(file, Path):
+            file.seek(0)
+        elif not stat.S_ISREG(file.stat().st_mode):
             return 0
         with Image.open(file, formats=_readers()) as opened:
             return opened.width * opened.height
@@ -154,11 +156,8 @@ def read_image(path: Path) -> ReadImage:
             the path.
     """
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(path.stat().st_mode):
             raise ImageError("is not a regular file")
-        if status.st_size == 0:
-            raise ImageError("is empty")
         with path.open("rb") as file:
             return decode_image(file)
     except OSError as error:
@@ -166,7 +165,10 @@ def read_image(path: Path) -> ReadImage:
 
 
 def decode_image(file: BinaryIO) -> ReadImage:
-    """Read an image from an open file: see `read_image`."""
+    """Read an image from an open file, from its start: see `read_image`."""
+    if file.seek(0, os.SEEK_END) == 0:
+        raise ImageError("is empty")
+    file.seek(0)
     with quiet_decoders() if _is_main_thread() else nullcontext():
         try:
             return _decoded(file)

@@ -3,13 +3,12 @@
 import io
 import threading
 import zlib
-from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 from PIL import Image, ImageChops
 
-from comdefend.common.atomic import atomic_file
+from comdefend.common.places import Place, whole_file
 from comdefend.data.image import ReadImage
 from comdefend.data.image_files import LOSSY, NEEDS_MEMORY, SUFFIXES
 from comdefend.data.image_metadata import orientation, save_options, writable
@@ -24,7 +23,7 @@ _COMPARING = threading.Lock()
 
 
 def write_image(
-    path: Path, read: ReadImage, stopped: threading.Event | None = None
+    path: Place, read: ReadImage, stopped: threading.Event | None = None
 ) -> tuple[str, ...]:
     """Write an image in the format of its suffix, atomically, with its metadata.
 
@@ -32,7 +31,7 @@ def write_image(
     subsampling. The file is opened again and compared with the image before it takes its name.
 
     Args:
-        path: The file.
+        path: The file, here or at an address.
         read: The image.
         stopped: Writing gives up once another thread sets it.
 
@@ -46,7 +45,7 @@ def write_image(
     """
     name = SUFFIXES[path.suffix.lower()]
     check_alpha(read, name)
-    with atomic_file(path) as file:
+    with whole_file(path) as file:
         return _write(file, read, name, stopped)
 
 

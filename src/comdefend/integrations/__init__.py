@@ -4,7 +4,8 @@
 - `torchvision`: a step of its pipelines;
 - `timm`: its models with their own data configuration;
 - `huggingface`: folders as on the hub;
-- `arrays`: NumPy arrays of bytes.
+- `arrays`: NumPy arrays of bytes;
+- `ray`: files by the machines of a Ray cluster.
 
 Foolbox, torchattacks and pyautoattack need nothing: they take a `DefendedClassifier` as it is. Data
 sets of Hugging Face are taken by `comdefend.evaluate` and `comdefend.certify`.

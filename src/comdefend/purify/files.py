@@ -1,17 +1,17 @@
 """Purifying image files: the main job."""
 
 import itertools
-import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from comdefend import zoo
-from comdefend.common.atomic import make_folder
 from comdefend.common.defaults import RECOMMENDED
+from comdefend.common.places import Place, already_in, check_folder, exists, place
 from comdefend.data.image_files import LOSSY, PLUGINS, SUFFIXES, pixel_count, quiet_decoders
 from comdefend.engines.opening import open_engine
 from comdefend.errors import InputError
@@ -23,6 +23,8 @@ from comdefend.purify.tiling import DEFAULT_TILE, check_tile
 FEW_PIXELS = 2_000_000
 """Opening OpenVINO takes as long as it then saves on so many pixels, measured with the paper's
 network on two cores; torch opens at once."""
+_UNSEEN_PIXELS = 500_000
+"""What a file of another machine is taken for: to look at its size is to fetch it."""
 # Looking at the size of more files than this would itself take time.
 _FEW_FILES = 64
 
@@ -36,8 +38,8 @@ class PassedOverWarning(UserWarning):
 
 
 def purify_files(
-    inputs: str | Path | Iterable[str | Path],
-    output: str | Path,
+    inputs: str | Place | Iterable[str | Place],
+    output: str | Place,
     weights: str | Path | ComDefend = RECOMMENDED,
     *,
     bpp: float | None = None,
@@ -60,6 +62,10 @@ def purify_files(
 
     Files are read ahead and written behind while the engine computes; memory is bounded, however
     many files there are.
+
+    Inputs and output may be addresses such as ``s3://bucket/photos``, of every protocol of fsspec
+    (the extra ``remote``). Each file is fetched, purified and sent by itself. Where fsspec finds
+    credentials and settings is up to the protocol: for S3, the variables that begin with ``AWS_``.
 
     Args:
         inputs: Image files, and folders that are searched recursively; one or many.
@@ -92,61 +98,122 @@ def purify_files(
             precision, one that does not fit this purifier or hardware, a tile below 1 pixel, a
             limit that is not above 0, or a purifier in training mode.
         DataMissingError: An input does not exist.
-        ExtraMissingError: The engine is not installed.
-        OutputError: The output folder cannot be made.
+        ExtraMissingError: The engine is not installed, or what an address needs.
+        OutputError: The output folder cannot be made or written to.
+        RemoteError: An address cannot be reached.
         WeightsError: The weights are corrupt.
     """
-    given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-    results: list[PurifiedFile] = []
-
-    def unreadable(error: OSError) -> None:
-        reason = f"cannot be read ({error.strerror})"
-        results.append(PurifiedFile(Path(error.filename), Path(output), "failed", reason))
-
     check_tile(tile)
+    job = planned(inputs, output, format, overwrite, resize, max_megapixels)
+    purifier = open_purifier(weights, bpp)
+    purifier = purifier if device is None else purifier.to(device)
+    results = list(job.failed)
+    with quiet_decoders(None if max_megapixels is None else max_megapixels * 1e6):
+        if (engine, precision) == ("auto", "auto") and are_few(job.pairs, job.skips):
+            engine = "torch"
+        opened = open_engine(purifier, engine, precision)
+        # An output folder that cannot be written to is reported before the first file is purified.
+        check_folder(job.pairs[0][1].parent)
+        with closing(purify_pairs(opened, job.pairs, job.skips, tile, resize)) as purified:
+            for result in purified:
+                results.append(result)
+                if progress is not None:
+                    progress(result, len(job.pairs))
+    job.warn_of_others()
+    return results
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done, wherever it is computed.
+
+    Attributes:
+        pairs: Source and target of each file.
+        skips: Tells of a target whether its file is left as it is.
+        failed: What could not be listed.
+        passed_over: Other files in the folders, and links to folders.
+    """
+
+    pairs: list[tuple[Place, Place]]
+    skips: Callable[[Place], bool]
+    failed: list[PurifiedFile]
+    passed_over: list[Place]
+
+    def warn_of_others(self) -> None:
+        """Say what was passed over."""
+        if self.passed_over:
+            warnings.warn(counted(self.passed_over), PassedOverWarning, stacklevel=3)
+
+
+def planned(
+    inputs: str | Place | Iterable[str | Place],
+    output: str | Place,
+    format: str | None,
+    overwrite: bool,
+    resize: int,
+    max_megapixels: float | None,
+) -> Job:
+    """Check what is asked for, and decide what is read and written.
+
+    Raises:
+        InputError, DataMissingError, ExtraMissingError, OutputError, RemoteError: As for
+            `purify_files`.
+    """
     if resize < 0:
         raise InputError(f"resize must not be negative: {resize}")
     if max_megapixels is not None and not max_megapixels > 0:
         raise InputError(f"max_megapixels must be above 0, not {max_megapixels}")
-    passed_over: list[Path] = []
-    places = [Path(i) for i in given]
-    pairs = plan(places, Path(output), format, unreadable, passed_over.append)
+    failed: list[PurifiedFile] = []
+    passed_over: list[Place] = []
+    given = [inputs] if isinstance(inputs, str | Place) else inputs
+    into = place(output)
+
+    def unreadable(error: OSError) -> None:
+        reason = f"cannot be read ({error.strerror})"
+        failed.append(PurifiedFile(place(error.filename), into, "failed", reason))
+
+    pairs = plan([place(one) for one in given], into, format, unreadable, passed_over.append)
     if any(SUFFIXES[target.suffix.lower()] in LOSSY for _, target in pairs):
         warnings.warn(
             "JPEG is lossy: the files do not hold exactly what the purifier returned",
             LossyOutputWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    purifier = _load(weights, bpp)
-    purifier = purifier if device is None else purifier.to(device)
-    with quiet_decoders(None if max_megapixels is None else max_megapixels * 1e6):
-        if (engine, precision) == ("auto", "auto") and are_few(pairs, overwrite):
-            engine = "torch"
-        opened = open_engine(purifier, engine, precision)
-        # An output folder that cannot be written to is reported before the first file is purified.
-        make_folder(pairs[0][1].parent)
-        with closing(purify_pairs(opened, pairs, overwrite, tile, resize)) as purified:
-            for result in purified:
-                results.append(result)
-                if progress is not None:
-                    progress(result, len(pairs))
-    if passed_over:
-        warnings.warn(counted(passed_over), PassedOverWarning, stacklevel=2)
-    return results
+    return Job(pairs, what_to_skip(into, pairs, overwrite), failed, passed_over)
 
 
-def counted(paths: list[Path]) -> str:
+def what_to_skip(
+    output: Place, pairs: Sequence[tuple[Place, Place]], overwrite: bool
+) -> Callable[[Place], bool]:
+    """Return what tells of a target whether its file is left as it is.
+
+    Raises:
+        RemoteError: An address cannot be listed.
+    """
+    if overwrite:
+        return lambda target: False
+    # A single file needs no list of all that lies beside it.
+    return exists if len(pairs) == 1 else already_in(output)
+
+
+def counted(paths: Sequence[Place]) -> str:
     """Return how many files of each kind were passed over, and the name of one of each."""
-    kinds: dict[str, list[Path]] = {}
+    kinds: dict[str, list[Place]] = {}
     for path in paths:
-        kind = "links to folders" if path.is_dir() else path.suffix.lower() or "without a suffix"
+        is_link = isinstance(path, Path) and path.is_dir()
+        kind = "links to folders" if is_link else path.suffix.lower() or "without a suffix"
         kinds.setdefault(kind, []).append(path)
     words = [f"{len(of)} {kind} ({of[0]}{', ...' * (len(of) > 1)})" for kind, of in kinds.items()]
     hint = "; to read them: pip install 'comdefend[formats]'" if PLUGINS & kinds.keys() else ""
     return f"passed over: {', '.join(words)}{hint}"
 
 
-def _load(weights: str | Path | ComDefend, bpp: float | None) -> ComDefend:
+def open_purifier(weights: str | Path | ComDefend, bpp: float | None) -> ComDefend:
+    """Return a purifier, at a rate where one is given, and else at that of its name.
+
+    Raises:
+        InputError, WeightsError: As for `purify_files`.
+    """
     if bpp is None:
         return weights if isinstance(weights, ComDefend) else zoo.load(weights)
     if not isinstance(weights, ComDefend):
@@ -155,15 +222,20 @@ def _load(weights: str | Path | ComDefend, bpp: float | None) -> ComDefend:
 
 
 def are_few(
-    pairs: list[tuple[Path, Path]], overwrite: bool, count: Callable[[Path], int] = pixel_count
+    pairs: Sequence[tuple[Place, Place]],
+    skips: Callable[[Place], bool],
+    count: Callable[[Path], int] = pixel_count,
 ) -> bool:
     """Return whether so few pixels are left to compute that torch is the fastest engine.
 
     Args:
         pairs: Source and target of each file.
-        overwrite: Whether files are computed again whose target exists.
+        skips: Tells of a target whether its file is left as it is.
         count: Tells the number of pixels of a source.
     """
-    sources = (source for source, target in pairs if overwrite or not os.path.lexists(target))
+    sources = (source for source, target in pairs if not skips(target))
     first = list(itertools.islice(sources, _FEW_FILES + 1))
-    return len(first) <= _FEW_FILES and sum(map(count, first)) <= FEW_PIXELS
+    if len(first) > _FEW_FILES:
+        return False
+    pixels = (count(path) if isinstance(path, Path) else _UNSEEN_PIXELS for path in first)
+    return sum(pixels) <= FEW_PIXELS

@@ -1,0 +1,114 @@
+"""The same work on a Ray cluster: real processes on this machine, of which one node is killed."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+import comdefend
+from comdefend.errors import DataMissingError, InputError, RemoteError
+from comdefend.integrations.ray import purify_files
+from tests.servers import free_port
+
+ON_ONE_CORE = {"num_cpus": 1, "object_store_memory": 100 << 20}
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for n in range(120):
+        pixels = random.integers(0, 256, (120, 120, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{n:03}.png", compress_level=1)
+    (folder / "bad.png").write_bytes(b"nonsense")
+    return folder
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """A cluster of two nodes with a core each."""
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    from ray.cluster_utils import Cluster
+
+    started = Cluster(
+        initialize_head=True, head_node_args={**ON_ONE_CORE, "include_dashboard": False}
+    )
+    try:
+        yield started
+    finally:
+        started.shutdown()
+
+
+def actors_of(node):
+    """The actors that run on a node, each once it purifies."""
+    from ray._private.ray_constants import PROCESS_TYPE_RAYLET
+
+    raylet = psutil.Process(node.all_processes[PROCESS_TYPE_RAYLET][0].process.pid)
+    return [p for p in raylet.children(recursive=True) if "MapBatches(_Actor)" in p.cmdline()[0]]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_node_is_killed_and_every_file_comes_out_once_and_whole(cluster, photos, tmp_path):
+    node = cluster.add_node(**ON_ONE_CORE)
+    target, weights, killed = tmp_path / "clean", "rgb-12bpp-lite", []
+
+    def kill():
+        until = time.monotonic() + 300
+        while time.monotonic() < until:
+            written = len(list(target.glob("*.png")))
+            if written >= 20 and (found := actors_of(node)):
+                killed.extend([written, *found])
+                cluster.remove_node(node, allow_graceful=False)
+                return
+            time.sleep(0.02)
+
+    seen = []
+    with ThreadPoolExecutor(1) as thread:
+        killing = thread.submit(kill)
+        results = purify_files(
+            cluster.address, photos, target, weights, engine="torch",
+            progress=lambda result, total: seen.append((result.source.name, total)),
+        )  # fmt: skip
+        killing.result(timeout=300)
+    # It was at work, and in the middle.
+    assert len(killed) > 1
+    assert killed[0] < 120
+    names = [f"{n:03}.png" for n in range(120)]
+    assert [r.source.name for r in results] == [*names, "bad.png"]
+    assert {r.status for r in results[:-1]} == {"purified"}
+    assert results[-1].status == "failed"
+    assert results[-1].error.startswith("is not an image of a handled format")
+    assert sorted(seen) == [(name, 121) for name in [*names, "bad.png"]]
+    # As on one machine: rounding may turn a bit, so most pixels are compared, not all.
+    assert sorted(p.name for p in target.iterdir() if not p.name.startswith(".")) == names
+    comdefend.purify_files(photos / "007.png", tmp_path / "alone.png", weights, engine="torch")
+    with Image.open(tmp_path / "alone.png") as alone:
+        expected = np.asarray(alone, int)
+    for name in names:
+        with Image.open(target / name) as image:
+            image.load()
+            assert image.size == (120, 120)
+            if name == "007.png":
+                assert (np.abs(np.asarray(image, int) - expected) > 1).mean() < 0.1
+    # A second run skips what is there, and does what is not.
+    (target / "005.png").unlink()
+    again = purify_files(cluster.address, photos, target, weights, engine="torch")
+    assert [r.source.name for r in again if r.status == "purified"] == ["005.png"]
+    assert [r.status for r in again].count("skipped") == 119
+    assert (target / "005.png").exists()
+
+
+def test_a_dead_cluster_is_a_line(photos, tmp_path):
+    address = f"127.0.0.1:{free_port()}"
+    with pytest.raises(RemoteError, match=rf"Ray at {address}: no cluster answers \(Connection"):
+        purify_files(address, photos, tmp_path / "out")
+    with pytest.raises(InputError, match=r"a Ray cluster is HOST:PORT, .* not 'head'"):
+        purify_files("head", photos, tmp_path / "out")
+    with pytest.raises(DataMissingError, match="no such file or folder"):
+        purify_files(address, tmp_path / "none", tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*"))
