@@ -136,7 +136,7 @@ def test_the_module_runs_and_ends_with_its_exit_code(tmp_path):
         (["bench", "-o", "out", "--shape", "32x32"], "shape must be NxHxW, as 64x32x32"),
         (["recipe", "magic"], "unknown recipe 'magic'; shipped: cifar10-adversarial, "),
         (["reproduce", "magic"], "unknown experiment 'magic'"),
-        (["reproduce", "cifar10", "--profile", "huge"], "no profile 'huge'; it has: small, full"),
+        (["reproduce", "cifar10", "--profile", "huge"], "no profile 'huge'; it has: small, gpu"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(cli, tmp_path, monkeypatch, arguments, message):

@@ -17,7 +17,8 @@ DEFENSE = {"data": "mnist", "purifier": "gray-4bpp", "classifier": "x", "epochs"
 
 @pytest.mark.parametrize("name", experiments())
 def test_shipped_experiments_are_sound(name):
-    assert "small" in profiles_of(name)
+    assert profiles_of(name)
+    assert set(profiles_of(name)) <= {"small", "full", "gpu"}
     for profile in profiles_of(name):
         experiment = load_experiment(name, profile)
         assert experiment.name == f"{name}-{profile}"

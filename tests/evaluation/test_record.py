@@ -7,7 +7,7 @@ from comdefend.errors import DataMissingError, InputError
 from comdefend.evaluation.record import load_record, save_record
 
 RECORDS = Path(__file__).parents[2] / "docs" / "records"
-EVALUATIONS = sorted(p for p in RECORDS.glob("*.json") if '"format"' in p.read_text()[:40])
+EVALUATIONS = sorted(path for end in ("small", "gpu") for path in RECORDS.glob(f"*-{end}.json"))
 
 
 @pytest.mark.parametrize("path", EVALUATIONS, ids=lambda path: path.stem)

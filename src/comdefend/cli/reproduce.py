@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 _HELP = """Run one of the experiments that ship, or one from a YAML file.
 
 The small profile fits two cores: minutes, or a few hours where it attacks what it has trained. The
-full profile needs a GPU. Without a name, lists the experiments. It says first what it needs, what
+full and gpu profiles need a GPU. Without a name, lists the experiments. It says first what it needs, what
 it trains and how much it measures. Writes the same files as **comdefend evaluate**, and resumes in
 the same way."""
 
@@ -27,7 +27,7 @@ comdefend reproduce
 
 comdefend reproduce cifar10 --output runs/cifar10
 
-comdefend reproduce cifar10 --profile full --device cuda --output runs/cifar10-full"""
+comdefend reproduce cifar10 --profile gpu --device cuda --output runs/cifar10-gpu"""
 
 
 def reproduce(
@@ -35,7 +35,7 @@ def reproduce(
         str | None,
         typer.Argument(help="An experiment that ships, or a .yaml file.", show_default=False),
     ] = None,
-    profile: Annotated[str, typer.Option(help="small or full.")] = "small",
+    profile: Annotated[str, typer.Option(help="small, full or gpu, as listed.")] = "small",
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The folder.", show_default="runs/NAME-PROFILE"),

@@ -17,7 +17,7 @@ def load_experiment(name: str, profile: str = "small") -> Experiment:
 
     Args:
         name: A name of `shipped.experiments`, or a path that ends in ``.yaml``.
-        profile: ``small`` fits a machine with two cores, ``full`` wants a GPU; without effect on
+        profile: ``small`` fits two cores, ``full`` takes all images, ``gpu`` wants one; without effect on
             a file without profiles.
 
     Raises:

@@ -35,7 +35,7 @@ def read_experiment(name: str, profile: str) -> tuple[dict[str, Any], str]:
 
     Args:
         name: A name of `experiments`, or a path that ends in ``.yaml``.
-        profile: ``small`` or ``full``; without effect on a file without profiles.
+        profile: One of `profiles_of`; without effect on a file without profiles.
 
     Raises:
         InputError: No such experiment or profile.
