@@ -17,9 +17,9 @@ def register(app: typer.Typer) -> None:
 _HELP = """Run one of the experiments that ship, or one from a YAML file.
 
 The small profile fits two cores: minutes, or a few hours where it attacks what it has trained. The
-full and gpu profiles need a GPU. Without a name, lists the experiments. It says first what it needs, what
-it trains and how much it measures. Writes the same files as **comdefend evaluate**, and resumes in
-the same way."""
+others need a GPU. Without a name, lists the experiments. It says first what it needs, what it
+trains and how much it measures. Writes the same files as **comdefend evaluate**, and resumes in the
+same way."""
 
 _EPILOG = """Examples:
 

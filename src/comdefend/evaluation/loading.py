@@ -17,8 +17,8 @@ def load_experiment(name: str, profile: str = "small") -> Experiment:
 
     Args:
         name: A name of `shipped.experiments`, or a path that ends in ``.yaml``.
-        profile: ``small`` fits two cores, ``full`` takes all images, ``gpu`` wants one; without effect on
-            a file without profiles.
+        profile: ``small`` fits two cores, ``full`` takes all images, ``gpu`` wants one; without
+            effect on a file without profiles.
 
     Raises:
         InputError: No such experiment or profile, or a bad field.
