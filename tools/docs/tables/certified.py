@@ -71,7 +71,7 @@ def certified_gap(data: str) -> str:
 def certified_curves(data: str) -> Figure:
     """Draw certified accuracy against the radius, a panel for each sigma."""
     records = certifications(data)
-    names = dict.fromkeys(map(_pipeline, records))
+    names = dict.fromkeys(map(_series, records))
     looks = look({name: Style(color) for name, color in zip(names, COLORS, strict=False)})
     most = max(record.largest_radius for record in records)
     x = alt.X("x:Q", title="L2 radius", scale=alt.Scale(domain=[0, most], nice=False))
@@ -91,7 +91,13 @@ def _curve(record: CertificationRecord) -> Iterator[dict[str, str | float]]:
     for step in range(_POINTS + 1):
         radius = record.largest_radius * step / _POINTS
         share = _share(record, radius)
-        yield {"series": _pipeline(record), "x": radius, "y": 100 * share.accuracy}
+        yield {"series": _series(record), "x": radius, "y": 100 * share.accuracy}
+
+
+def _series(record: CertificationRecord) -> str:
+    """Return a name that a legend has room for."""
+    asked = record.settings
+    return f"{asked.classifier}, {'alone' if asked.defense == UNDEFENDED else 'purified'}"
 
 
 def _pipeline(record: CertificationRecord) -> str:
