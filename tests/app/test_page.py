@@ -128,7 +128,7 @@ def test_examples_sliders_and_only_the_rates_that_a_purifier_has(open_page):
     for name in ("Cat", "Rocket"):
         page.get_by_role("button", name=name).click()
         page.wait_for_function(
-            "name => document.getElementById('file').files[0].name == name", arg=name
+            "name => document.getElementById('file').files[0]?.name == name", arg=name
         )
         attack(page)
     assert "amplified ×128" in page.locator("#oblivious").inner_text()
@@ -188,10 +188,13 @@ def test_progress_is_shown_and_the_page_says_what_it_waits_for(open_page):
     attack(page)
     seen = page.evaluate("window.seen")
     doing = list(dict.fromkeys(text for text, _ in seen if text))
-    assert doing == [
+    stages = [
         "Sending the photograph", "Opening classifier and purifier", "Attacking the classifier",
         "Attacking through the purifier", "Done",
     ]  # fmt: skip
+    # A stage may end before the page asks again; models that were opened before take no time.
+    assert doing == [stage for stage in stages if stage in doing]
+    assert {stages[0], stages[3], stages[4]} <= set(doing)
     through = [value for text, value in seen if text == "Attacking through the purifier"]
     assert through == sorted(through)
     assert len(set(through)) > 3

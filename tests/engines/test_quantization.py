@@ -91,7 +91,9 @@ def test_calibrations_that_do_not_fit_are_refused(tiny, calibration):
 
 
 # Photographs' networks compute in floats so far.
-UNCALIBRATED = {"photo", "photo-clean"}
+UNCALIBRATED = {
+    "photo", "photo-clean", "photo-guided", "rgb-12bpp-adversarial", "rgb-3bpp-denoising",
+}  # fmt: skip
 
 
 def test_every_other_shipped_purifier_has_its_calibration():

@@ -32,6 +32,7 @@ COMMANDS = {
     "reproduce": ("noise -o out", "evaluate,train"),
     "bench": ("-o out", "evaluate"),
     "app": ("--port 0", "app"),
+    "serve": ("--port 0", "serve"),
     "list": ("", None),
 }  # fmt: skip
 NEEDED = (".py", ".typed", ".safetensors", ".json", ".yaml", ".md", ".html", ".css", ".js")
