@@ -1,11 +1,12 @@
 """Every record that documents quote loads as what it is."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from comdefend.bench.record import Record as Bench
-from comdefend.certification.record import load_certification
+from comdefend.certification.record import load_certification, save_certification
 from comdefend.common.json_files import load_json
 from comdefend.evaluation.record import load_record
 from tools.defense_cost import DefenseCost
@@ -39,3 +40,12 @@ def test_a_record_loads(path):
         assert load_certification(path).levels
     else:
         assert load_record(path).results
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in RECORDS if p.stem.startswith("certified-")], ids=lambda path: path.stem
+)
+def test_every_certification_comes_back_as_it_was(path, tmp_path):
+    save_certification(load_certification(path), tmp_path / "record.json")
+    again, before = (json.loads(p.read_text()) for p in (tmp_path / "record.json", path))
+    assert again == before

@@ -5,6 +5,7 @@ from scipy.stats import binom, norm
 
 from comdefend.certification import smoothing
 from comdefend.certification.base import BaseClassifier
+from comdefend.certification.noise import draws, stream_key
 from comdefend.certification.smoothing import Smoothed
 from tests.certification.linear import SIGMA, Line
 
@@ -28,6 +29,24 @@ def test_the_radius_of_a_linear_classifier_is_below_its_distance_and_approaches_
     for few, more, most, distance in zip(*radii, distances, strict=True):
         assert few < more < most < distance
         assert most > 0.93 * distance
+
+
+def test_the_base_classifier_is_given_the_noise_as_it_was_drawn(monkeypatch):
+    """Not clamped: that is the base classifier's own affair."""
+    image, seen = LINE.at(0.1), []
+    found = smoothed(200)
+    answer = BaseClassifier.__call__
+    monkeypatch.setattr(
+        BaseClassifier, "__call__", lambda base, given: seen.append(given) or answer(base, given)
+    )
+    found.sigma = 2.0
+    found.certify(image)
+    given = torch.cat(seen)
+    key = stream_key(0, "certify", image[0])
+    wanted = draws([(key, number) for number in range(len(given))], image[0].shape)
+    assert given.equal(image + 2.0 * wanted)
+    assert given.min() < 0
+    assert given.max() > 1
 
 
 def test_the_counts_are_those_of_the_true_probability():

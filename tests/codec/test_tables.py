@@ -10,8 +10,6 @@ from comdefend.nn.config import PurifierConfig
 from comdefend.zoo import checksum
 
 CONFIG = PurifierConfig(code_maps=6, value_bits=2)
-# What rgb-12bpp-adversarial makes is for a classifier, and nobody stores it.
-STORED = [name for name in comdefend.weights() if name != "rgb-12bpp-adversarial"]
 
 
 @pytest.fixture
@@ -41,7 +39,7 @@ def test_every_level_can_occur_and_all_of_them_do(tables):
     assert (tables.frequencies.sum(2, dtype=int) == TOTAL).all()
 
 
-@pytest.mark.parametrize("weights", STORED)
+@pytest.mark.parametrize("weights", comdefend.weights())
 def test_shipped_tables_fit_their_weights_and_take_kilobytes(weights):
     config = comdefend.load(weights).config
     tables = shipped_tables(checksum(weights), config)

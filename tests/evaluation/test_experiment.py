@@ -17,8 +17,7 @@ DEFENSE = {"data": "mnist", "purifier": "gray-4bpp", "classifier": "x", "epochs"
 
 @pytest.mark.parametrize("name", experiments())
 def test_shipped_experiments_are_sound(name):
-    assert profiles_of(name)
-    assert set(profiles_of(name)) <= {"small", "full", "gpu"}
+    assert "small" in profiles_of(name)
     for profile in profiles_of(name):
         experiment = load_experiment(name, profile)
         assert experiment.name == f"{name}-{profile}"

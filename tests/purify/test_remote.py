@@ -259,6 +259,8 @@ def test_a_web_server_is_read(photos, expected, tmp_path, tiny):
         assert (result.status, result.target.name) == ("purified", "a b.png")
         assert (tmp_path / "one/a b.png").read_bytes() == expected["a.png"]
         comdefend.purify_files(f"{address}/", tmp_path / "all", tiny)
+        with pytest.raises(OutputError, match=r"blockcache::http://.*: its protocol cannot write"):
+            comdefend.purify_files(photos / "a.png", f"blockcache::{address}/out.png", tiny)
         with pytest.raises(DataMissingError, match=r"none\.png: no such file"):
             comdefend.purify_files(f"{address}/none.png", tmp_path / "none", tiny)
     found = {p.relative_to(tmp_path / "all").as_posix(): p.read_bytes()
