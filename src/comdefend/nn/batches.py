@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from comdefend.nn.device import device_of
 from comdefend.nn.purifier import ComDefend
 
-# Pixels per batch, through a purifier and through a classifier alone: enough to keep two cores
-# busy, few enough that the backward pass of an attack takes less than a gigabyte.
+# Pixels per batch, through a purifier (of each block of its code) and through a classifier alone:
+# enough to keep two cores busy, few enough that the backward pass of an attack takes less than a
+# gigabyte.
 PURIFIER_PIXELS, CLASSIFIER_PIXELS = 25_000, 250_000
 # A GPU needs larger batches to be busy, and has the memory for them.
 GPU_FACTOR = 40
@@ -28,8 +29,10 @@ def images_at_once(model: nn.Module, images: Tensor) -> int:
     A model that averages over several passes has an attribute ``draws``, their number; each pass
     holds a graph of its own.
     """
-    purifies = any(isinstance(part, ComDefend) for part in model.modules())
-    pixels = PURIFIER_PIXELS if purifies else CLASSIFIER_PIXELS
+    pixels = CLASSIFIER_PIXELS
+    for part in model.modules():
+        if isinstance(part, ComDefend):
+            pixels = min(pixels, PURIFIER_PIXELS * part.config.downscale**2)
     pixels *= 1 if device_of(model).type == "cpu" else GPU_FACTOR
     draws = getattr(model, "draws", 1)
     pixels //= draws if isinstance(draws, int) else 1
