@@ -84,17 +84,17 @@ class GuidedTraining(Descent):
             seen = noisy_images(images, stds, noise)
         purified = self._purified(seen, bpp, turn, generator)
         parts = divergences(guide(purified), wanted.repeat(len(images) // len(clean), 1))
-        on_clean, on_attacked = parts[: len(clean)].mean(), parts[len(clean) :].mean()
         error = (purified - clean.repeat(len(images) // len(clean), 1, 1, 1)).square().mean()
-        divergence = on_clean
-        if recipe.attack != "none":
-            divergence = torch.lerp(on_attacked, on_clean, recipe.clean_share)
-        return divergence + recipe.rebuilding * error, {
+        divergence = on_clean = parts[: len(clean)].mean()
+        figures: Figures = {
             "divergence_clean": on_clean,
-            "divergence_attacked": on_attacked,
             "squared_error": error,
             "lr": recipe.learning_rate * self.schedule(self.step),
         }
+        if recipe.attack != "none":
+            figures["divergence_attacked"] = on_attacked = parts[len(clean) :].mean()
+            divergence = torch.lerp(on_attacked, on_clean, recipe.clean_share)
+        return divergence + recipe.rebuilding * error, figures
 
     def _attacked(
         self, target: nn.Module, clean: Tensor, labels: Tensor, generator: torch.Generator
