@@ -92,7 +92,8 @@ def test_calibrations_that_do_not_fit_are_refused(tiny, calibration):
 
 # Photographs' networks compute in floats so far.
 UNCALIBRATED = {
-    "photo", "photo-clean", "photo-guided", "rgb-12bpp-adversarial", "rgb-3bpp-denoising",
+    "gray-3bpp-denoising", "photo", "photo-clean", "photo-guided", "rgb-12bpp-adversarial",
+    "rgb-3bpp-denoising",
 }  # fmt: skip
 
 

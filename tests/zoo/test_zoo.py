@@ -29,8 +29,8 @@ def tiny(tmp_path):
 
 def test_shipped_names():
     assert comdefend.weights() == [
-        "gray-2bpp-adversarial", "gray-2bpp-robust", "gray-4bpp", "photo", "photo-clean",
-        "photo-guided",
+        "gray-2bpp-adversarial", "gray-2bpp-robust", "gray-3bpp-denoising", "gray-4bpp", "photo",
+        "photo-clean", "photo-guided",
         "rgb-12bpp", "rgb-12bpp-adversarial", "rgb-12bpp-lite", "rgb-3bpp-denoising",
         "rgb-3bpp-robust", "rgb-variable",
     ]  # fmt: skip

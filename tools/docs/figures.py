@@ -4,16 +4,25 @@ from collections.abc import Sequence
 from typing import Any
 
 from comdefend.evaluation.record import ANY, UNDEFENDED, Record
-from comdefend.evaluation.statistics import Comparison, Judged, compare, worst_case
+from comdefend.evaluation.statistics import Comparison, Judged, Share, compare, worst_case
 from comdefend.report.summary import percent
 
 
 def share_of(rows: Sequence[Judged]) -> float:
     """Return the accuracy under the worst of these attacks, image by image."""
+    return _worst_case(rows).accuracy
+
+
+def images_of(rows: Sequence[Judged]) -> int:
+    """Return how many images that accuracy stands on."""
+    return _worst_case(rows).images
+
+
+def _worst_case(rows: Sequence[Judged]) -> Share:
     share = worst_case(rows)
     if share is None:
         raise LookupError("a document quotes a figure that its record does not have")
-    return share.accuracy
+    return share
 
 
 def p_value(p: float) -> str:
@@ -47,6 +56,10 @@ class Figures:
     def adaptive(self, defense: str, eps: float | None = 8, attack: Any = ANY, **to: Any) -> str:
         """Accuracy under attacks through the defence."""
         return self._share(defense, "adaptive", eps, attack, **to)
+
+    def adaptive_images(self, defense: str, eps: float = 8) -> int:
+        """How many images an adaptive figure stands on."""
+        return images_of(self.record.rows(defense=defense, threat="adaptive", eps=eps))
 
     def transfer(self, defense: str, eps: float | None = 8, attack: str = "bim") -> str:
         """Accuracy under an attack made on the first classifier."""
