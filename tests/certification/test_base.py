@@ -21,6 +21,33 @@ def test_every_engine_computes_the_pipeline(fashion, engine):
     assert (base(images) == answers).sum() >= 23
 
 
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_an_engine_computes_the_classifier_too(fashion, engine):
+    pytest.importorskip(engine)
+    purifier, images = load_defense("gray-2bpp-robust"), fashion.images[:50]
+    alone = BaseClassifier(purifier, fashion.classifier, engine)
+    whole = BaseClassifier(purifier, fashion.classifier, engine, images=images[:3])
+    assert (alone.classifier_engine, whole.classifier_engine) == ("torch", engine)
+    # Batches of every size, one larger than what it computes at once.
+    for count in (1, 7, 50):
+        assert whole(images[:count]).equal(alone(images[:count]))
+    many = images.repeat(20, 1, 1, 1)
+    assert len(many) > whole.images_at_once(images)
+    assert whole(many).equal(alone(many))
+
+
+def test_a_classifier_that_no_engine_can_compute_stays_in_torch(fashion):
+    class Branching(nn.Module):
+        def forward(self, images):
+            logits = fashion.classifier(images)
+            return logits if images.mean() > 0 else -logits
+
+    purifier, images = load_defense("gray-2bpp-robust"), fashion.images[:4]
+    base = BaseClassifier(purifier, Branching().eval(), "openvino", images=images)
+    assert base.classifier_engine == "torch"
+    assert base(images).equal(BaseClassifier(purifier, fashion.classifier, "openvino")(images))
+
+
 @pytest.mark.parametrize(
     ("precision", "native"), [("bfloat16", native_bf16), ("int8", native_int8)]
 )

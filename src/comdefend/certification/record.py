@@ -78,6 +78,7 @@ class CertificationRecord(msgspec.Struct, frozen=True, kw_only=True):
         format: Version of this layout.
         title: One line for people.
         settings: What was asked for; ``engine`` and ``precision`` are those that computed.
+        classifier_engine: What computed the classifier, in float32.
         data: The images.
         device, threads: Where it ran.
         processor: What its maker calls that; None where nothing tells.
@@ -98,6 +99,7 @@ class CertificationRecord(msgspec.Struct, frozen=True, kw_only=True):
     format: int = FORMAT
     title: str
     settings: Settings
+    classifier_engine: str = "torch"
     data: Data
     device: str
     threads: int
@@ -129,7 +131,7 @@ class CertificationRecord(msgspec.Struct, frozen=True, kw_only=True):
         if asked.defense != UNDEFENDED:
             what = (
                 f"{asked.defense} (computed by {asked.engine} in {asked.precision}) in front of "
-                f"{what}"
+                f"{what} (by {self.classifier_engine} in float32)"
             )
         return (
             f"Proven, for each image with probability {100 * (1 - asked.alpha):g} %: no change of "

@@ -38,6 +38,8 @@ Progress = Callable[[str, int, int], None]
 
 JUDGED_DRAWS = 1000
 """Draws by which an attacked image is judged, at most: there is one for every radius."""
+_TRIED = 4
+"""Images on which an engine has to compute the classifier's logits."""
 
 
 class Certification:
@@ -79,8 +81,9 @@ class Certification:
         self.data, self.images = subjects.data, subjects.images
         try:
             base = BaseClassifier(
-                subject.purifier, subject.classifier, settings.engine, settings.precision
-            )
+                subject.purifier, subject.classifier, settings.engine, settings.precision,
+                self.images[:_TRIED],
+            )  # fmt: skip
             check_repeats(base, self.images[:1])
         except InputError as error:
             raise InputError(f"{subject.name}: {error}") from error
@@ -122,6 +125,7 @@ class Certification:
         asked = self.settings
         return {
             "subject": self.subject.key, "engine": asked.engine, "precision": asked.precision,
+            "classifier_engine": self.base.classifier_engine,
             "sigma": asked.sigma, "n": asked.n, "n0": asked.n0, "alpha": asked.alpha,
             "image": stream_key(asked.seed, "image", self.images[index]), "seed": asked.seed,
         }  # fmt: skip
@@ -162,6 +166,7 @@ class Certification:
         return CertificationRecord(
             title=f"{pipeline} on {asked.data}, smoothed",
             settings=asked,
+            classifier_engine=self.base.classifier_engine,
             data=Data(
                 source=asked.data, split="test", images=len(data), seed=asked.seed,
                 fingerprint=data.fingerprint(), classes=data.classes,
