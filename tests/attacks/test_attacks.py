@@ -154,6 +154,23 @@ def test_attacks_for_the_smallest_change_go_straight_to_the_boundary(attack, exc
     assert (size <= excess * distances + 1e-3).all()
 
 
+def test_attacks_for_the_smallest_change_go_beyond_the_boundary_where_they_are_told_to():
+    images, _ = tiny_batch(tiny_classifier())
+    normal = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    distances = torch.tensor([0.05, 0.1, 0.2, 0.4])
+    model = Line(normal, images, distances)
+    labels = torch.zeros(4, dtype=torch.int64)
+    twice = run_attack(model, images, labels, "deepfool", overshoot=1, rounded=False)
+    torch.testing.assert_close(
+        (twice - images).flatten(1).norm(dim=1), 2 * distances, rtol=0.01, atol=1e-3
+    )
+    ahead = run_attack(model, images, labels, "cw", confidence=0.5, rounded=False)
+    # The logits of the two classes differ by twice the distance from the boundary.
+    margins = model(ahead).diff(dim=1).flatten()
+    assert (margins >= 0.5 - 1e-4).all()
+    assert (margins <= 0.8).all()
+
+
 @pytest.mark.parametrize("attack", ["deepfool", "cw"])
 def test_clipping_undoes_smallest_changes(attack):
     images, _ = tiny_batch(tiny_classifier())

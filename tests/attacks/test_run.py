@@ -24,7 +24,7 @@ def test_the_single_step_of_fast_adversarial_training():
     torch.testing.assert_close(attacked, expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("attack", [a.name for a in ATTACKS.values() if a.takes_step_size])
+@pytest.mark.parametrize("attack", [a.name for a in ATTACKS.values() if "step_size" in a.settings])
 def test_a_small_step_size_keeps_the_attack_near_the_images(attack):
     model = tiny_classifier()
     images, labels = tiny_batch(model)
@@ -81,6 +81,9 @@ def test_a_record_of_ones_own_can_be_run():
         ({"attack": "square"}, "square needs eps, .* units of 1/255"),
         ({"attack": "pgd", "eps": 8, "steps": 0}, "steps must be at least 1: 0"),
         ({"attack": "fgsm", "eps": 8, "step_size": 2}, "fgsm takes no step_size"),
+        ({"attack": "deepfool", "confidence": 1}, "deepfool takes no confidence"),
+        ({"attack": "deepfool", "overshoot": -1}, "overshoot must be a number from 0: -1"),
+        ({"attack": "cw", "confidence": float("nan")}, "confidence must be a number from 0: nan"),
         ({"attack": "pgd", "eps": 8, "step_size": -1}, "step_size is in units of 1/255, above 0"),
         ({"attack": "pgd", "eps": 8, "step_size": 2 / 255}, "step_size is in .* hardly move"),
     ],

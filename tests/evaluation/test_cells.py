@@ -22,9 +22,11 @@ def subject(purifier=None, classifier_key="main", draws=1):
     return Subject(plan, purifier, alone, key, draws, purifier is not None and is_random(purifier))
 
 
-def planned(experiment, subject):
+def planned(experiment, subject, sources=()):
     keys = dict.fromkeys(experiment.corruptions, "key")
-    plan = Plan(experiment, subject, "main", "data", 16, attacks_of(experiment), keys)
+    plan = Plan(
+        experiment, subject, "main", "data", 16, attacks_of(experiment), keys, dict(sources)
+    )
     return list(plan.cells())
 
 
@@ -75,6 +77,32 @@ def test_what_decides_a_result_is_in_its_key_and_nothing_else(experiment):
     other = {c.label: c.digest for c in planned(stronger, subject())}
     assert other["pgd 8/255, adaptive"] != plain["pgd 8/255, adaptive"]
     assert other["fgsm 8/255"] == plain["fgsm 8/255"]
+
+
+def test_how_an_attack_is_made_is_in_its_key(experiment):
+    bim = {"attack": "bim", "eps": [8], "steps": 5}
+    plans = [bim, {**bim, "step_size": 1}, {**bim, "rounded": False}]
+    cells = planned(experiment(oblivious=plans), subject())[1:4]
+    assert [cell.step_size for cell in cells] == [None, 1, None]
+    assert len({cell.digest for cell in cells}) == 3
+
+
+def test_adaptive_figures_are_about_rounded_images_alone(experiment):
+    fgsm = {"attack": "fgsm", "eps": [8]}
+    cells = planned(experiment(oblivious=[fgsm, {**fgsm, "rounded": False}]), subject())
+    rounded, unrounded = (cell.digest for cell in cells if cell.measure == "oblivious")
+    (adaptive,) = (c for c in cells if c.measure == "adaptive" and c.bound == 8)
+    assert rounded in adaptive.after
+    assert unrounded not in adaptive.after
+
+
+def test_an_attack_made_elsewhere_is_one_of_transfer_and_never_the_usual_one(experiment):
+    plans = [{"attack": "bim", "eps": [8], "made_on": "else"}, {"attack": "fgsm", "eps": [8]}]
+    tiny = subject(ComDefend(TINY).eval())
+    cells = planned(experiment(oblivious=plans), tiny, {"else": "their key"})
+    made = {cell.measure: (cell.attack, cell.source) for cell in cells if cell.source}
+    assert made["transfer"] == ("bim", "their key")
+    assert made["oblivious"] == made["code"] == ("fgsm", "main")
 
 
 def test_a_classifier_of_its_own_is_attacked_by_transfer_too(experiment):

@@ -105,6 +105,11 @@ def test_rows_may_name_a_shipped_recipe():
             {"oblivious": [{"attack": "fgsm", "eps": [8], "speed": 1}]},
             "unknown field 'speed'; known: attack, eps",
         ),
+        ({"oblivious": [{"attack": "fgsm", "eps": [8], "step_size": 1}]}, "fgsm takes no step"),
+        (
+            {"adaptive": [{"attack": "pgd", "eps": [8], "made_on": "x"}]},
+            "made_on and rounded are for oblivious attacks",
+        ),
         ({"stand_ins": ["magic"]}, "unknown stand-ins"),
         (
             {"adaptive": [{"attack": "pgd", "eps": [8], "stand_ins": ["magic"]}]},

@@ -155,6 +155,35 @@ def test_another_classifier_is_attacked_both_ways(experiment, tmp_path):
     assert not found.rows(defense="none", threat="transfer")
 
 
+def test_one_attack_is_made_in_several_ways(experiment, place, tmp_path):
+    fgsm, bim = ({"attack": name, "eps": [8]} for name in ("fgsm", "bim"))
+    ways = [
+        fgsm,
+        {**fgsm, "rounded": False},
+        {**fgsm, "made_on": str(place / "other.safetensors")},
+        {**bim, "steps": 4},
+        {**bim, "steps": 4, "step_size": 0.6},
+    ]
+    torch.manual_seed(1)
+    other = load_classifier("fashion-mnist-small")
+    with torch.no_grad():
+        other.head.weight += 0.3 * torch.randn_like(other.head.weight)
+    save_weights(place / "other.safetensors", other, {})
+    plan = experiment(defenses=["none"], oblivious=ways, query=[], checks=0, corruptions=[])
+    found = run_experiment(plan, tmp_path / "run")
+    rounded, unrounded = found.rows(threat="oblivious", attack="fgsm")
+    assert rounded.variant == ""
+    assert unrounded.variant == "not rounded"
+    assert unrounded.accuracy == rounded.unrounded_accuracy
+    (made_on,) = found.rows(threat="transfer")
+    assert made_on.variant == f"made on {place / 'other.safetensors'}"
+    assert made_on.correct != rounded.correct
+    usual, small = found.rows(attack="bim")
+    assert (usual.variant, small.variant) == ("4 steps", "4 steps of 0.6/255")
+    assert small.perturbation_psnr > usual.perturbation_psnr + 5
+    assert found.row(attack="bim", variant="4 steps of 0.6/255") == small
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

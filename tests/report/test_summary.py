@@ -1,5 +1,6 @@
 import re
 
+import msgspec
 import pytest
 
 from comdefend.report.markdown import adaptive_note, markdown_table
@@ -55,6 +56,19 @@ def test_by_bound_all_attacks_count_together_and_none_made_elsewhere(tiny):
         ("query", "8/255"): [0.5],
         ("oblivious", "smallest found"): [0.5, None],
     }
+
+
+def test_an_attack_made_in_several_ways_has_a_column_for_each(tiny):
+    rows = [("none", "oblivious", "bim", 8, verdicts) for verdicts in ("1110", "1000")]
+    record = tiny(*rows, ("none", "oblivious", "fgsm", 8, "1111"))
+    few, many, fgsm = record.results
+    few, many = (msgspec.structs.replace(r, steps=n) for r, n in ((few, 1), (many, 5)))
+    record = msgspec.structs.replace(record, results=(few, many, fgsm))
+    summary = summarize(record)
+    wanted = ["BIM (1 step) L∞ 8/255", "BIM (5 steps) L∞ 8/255", "FGSM L∞ 8/255"]
+    assert [column.label for column in summary.columns] == wanted
+    assert [cell[0].accuracy for cell in summary.lines[0].cells] == [0.75, 0.25, 1]
+    assert [column.label for column in by_bound(record)] == ["all attacks L∞ 8/255"]
 
 
 def test_the_note_says_what_adaptive_figures_stand_for_and_on_which_images(tiny):

@@ -12,7 +12,14 @@ from comdefend.attacks.adaptive import (
     has_threshold,
     with_stand_in,
 )
-from comdefend.attacks.attack import Attack, Budget, check_eps
+from comdefend.attacks.attack import (
+    Attack,
+    Budget,
+    Settings,
+    check_eps,
+    check_settings,
+    settings_of,
+)
 from comdefend.attacks.own import AttackFunction, from_callable
 from comdefend.attacks.registry import ATTACKS, find_attack
 from comdefend.attacks.run import run_attack
@@ -24,12 +31,15 @@ __all__ = [
     "AttackFunction",
     "Budget",
     "Expectation",
+    "Settings",
     "check_eps",
+    "check_settings",
     "check_stand_ins",
     "find_attack",
     "from_callable",
     "hard_code",
     "has_threshold",
     "run_attack",
+    "settings_of",
     "with_stand_in",
 ]

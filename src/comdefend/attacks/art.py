@@ -101,7 +101,7 @@ ART_BIM = Attack(
     library="ART",
     extra="art",
     run=_bim,
-    takes_step_size=True,
+    settings=("step_size",),
 )
 ART_PGD = Attack(
     name="art-pgd",
@@ -113,7 +113,7 @@ ART_PGD = Attack(
     library="ART",
     extra="art",
     run=_pgd,
-    takes_step_size=True,
+    settings=("step_size",),
 )
 ART_DEEPFOOL = Attack(
     name="art-deepfool",

@@ -1,7 +1,7 @@
 """What an attack is: a record that says what it does, what it needs and how to run it."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from torch import Tensor, nn
@@ -12,20 +12,40 @@ from comdefend.errors import InputError
 _SMALLEST_EPS = 0.5
 
 
-class Budget(msgspec.Struct, frozen=True, kw_only=True):
-    """What one run of an attack may spend.
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How an attack is made that can be made in several ways; None for the attack's own way.
+
+    Attributes:
+        step_size: Length of a step in units of 1/255.
+        confidence: The wrong class must be ahead of the true one by so much, in logits (kappa of
+            Carlini and Wagner 2017).
+        overshoot: Go beyond the decision boundary by this share of the way there
+            (Moosavi-Dezfooli et al. 2016).
+    """
+
+    step_size: float | None = None
+    confidence: float | None = None
+    overshoot: float | None = None
+
+
+def settings_of(made: Settings) -> dict[str, Any]:
+    """Return the settings of whatever has them, those that are the attack's own left out."""
+    values = {name: getattr(made, name) for name in Settings.__struct_fields__}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+class Budget(Settings, frozen=True, kw_only=True):
+    """What one run of an attack may spend, and how it is made.
 
     Attributes:
         eps: Bound of the largest change of a value, in units of 1/255; None if there is none.
         steps: At least 1; attacks without steps ignore it.
-        step_size: Length of a step in units of 1/255; None for the attack's own.
         seed: The seed of everything random. torch's global generator is seeded with it already.
         random: The model's answers are random.
     """
 
     eps: float | None = None
     steps: int = 1
-    step_size: float | None = None
     seed: int = 0
     random: bool = False
 
@@ -56,7 +76,7 @@ class Attack(msgspec.Struct, frozen=True, kw_only=True):
         library: Which library runs it; empty for a user's own.
         extra: The extra that installs its library, where ``evaluate`` does not.
         run: How to run it.
-        takes_step_size: `run_attack` may be given a ``step_size``.
+        settings: Which of `Settings` it takes.
         first_steps: Try this few steps first: most images fall to them, and only the others need
             all steps. None to take all steps at once.
         in_pieces: So slow on a processor that an evaluation should store finished pieces.
@@ -76,13 +96,31 @@ class Attack(msgspec.Struct, frozen=True, kw_only=True):
     library: str = ""
     extra: str = ""
     steps: int | None = None
-    takes_step_size: bool = False
+    settings: tuple[str, ...] = ()
     first_steps: int | None = None
     in_pieces: bool = False
     deterministic_only: bool = False
     averages: bool = False
     covered_by_pgd: bool = False
     fingerprint: str = ""
+
+
+def check_settings(attack: Attack, made: Settings) -> None:
+    """Check that an attack can be made in the way that is asked for.
+
+    Raises:
+        InputError: It takes no such setting, or the value is out of range.
+    """
+    for name, value in settings_of(made).items():
+        if name not in attack.settings:
+            raise InputError(f"{attack.name} takes no {name}")
+        if name == "step_size":
+            if not 0 < value <= 255:
+                raise InputError(
+                    f"step_size is in units of 1/255, above 0 and at most 255: {value:g}"
+                )
+        elif not 0 <= value < float("inf"):
+            raise InputError(f"{name} must be a number from 0: {value:g}")
 
 
 def check_eps(eps: float, name: str = "eps") -> None:

@@ -57,7 +57,7 @@ BIM = Attack(
     about="steps of eps/4 along the gradient's sign (Kurakin et al. 2017)",
     library="Foolbox",
     run=_bim,
-    takes_step_size=True,
+    settings=("step_size",),
 )
 PGD = Attack(
     name="pgd",
@@ -69,7 +69,7 @@ PGD = Attack(
     library="Foolbox",
     run=_pgd,
     covered_by_pgd=True,
-    takes_step_size=True,
+    settings=("step_size",),
     first_steps=3,
 )
 MI_FGSM = Attack(
@@ -81,7 +81,7 @@ MI_FGSM = Attack(
     about="steps of eps/steps with momentum 1 (Dong et al. 2018)",
     library="Foolbox",
     run=_mi_fgsm,
-    takes_step_size=True,
+    settings=("step_size",),
 )
 
 

@@ -5,6 +5,7 @@ import msgspec
 from comdefend.attacks.art import ART_BIM, ART_CARLINI_WAGNER, ART_DEEPFOOL, ART_PGD
 from comdefend.attacks.attack import Attack
 from comdefend.attacks.autoattack import AUTOATTACK, SQUARE
+from comdefend.attacks.early_stop import BIM_EARLY, FGSM_EARLY
 from comdefend.attacks.gradient_sign import BIM, FGSM, MI_FGSM, PGD
 from comdefend.attacks.hopskipjump import HOPSKIPJUMP
 from comdefend.attacks.own import from_callable
@@ -17,7 +18,7 @@ ATTACKS: dict[str, Attack] = {
     attack.name: attack
     for attack in (
         FGSM, BIM, PGD, MI_FGSM, DEEPFOOL, CARLINI_WAGNER, HOPSKIPJUMP, AUTOATTACK, SQUARE,
-        ART_BIM, ART_PGD, ART_DEEPFOOL, ART_CARLINI_WAGNER,
+        FGSM_EARLY, BIM_EARLY, ART_BIM, ART_PGD, ART_DEEPFOOL, ART_CARLINI_WAGNER,
     )
 }  # fmt: skip
 """Name -> attack."""

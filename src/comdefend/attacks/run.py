@@ -21,7 +21,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from comdefend.attacks.attack import Attack, Budget, check_eps
+from comdefend.attacks.attack import Attack, Budget, check_eps, check_settings
 from comdefend.attacks.registry import find_attack
 from comdefend.errors import InputError, InputTypeError
 
@@ -35,6 +35,8 @@ def run_attack(
     steps: int | None = None,
     *,
     step_size: float | None = None,
+    confidence: float | None = None,
+    overshoot: float | None = None,
     seed: int = 0,
     random: bool = False,
     rounded: bool = True,
@@ -50,8 +52,8 @@ def run_attack(
             attacks of norm Linf.
         steps: Steps of an iterative attack, by default the attack's own; attacks without steps
             ignore it.
-        step_size: Length of a step in units of 1/255, for attacks that take it; by default the
-            attack's own.
+        step_size, confidence, overshoot: As `Settings` says, for attacks that take them; by
+            default the attack's own.
         seed: The seed of everything random, including what the model draws from torch's global
             generator, which is left as it was.
         random: The model's answers are random: AutoAttack then takes its version "rand", which
@@ -64,7 +66,7 @@ def run_attack(
         images.
 
     Raises:
-        InputError: Unknown attack, bad eps, steps or step_size, a model in training mode, images or
+        InputError: Unknown attack, bad eps, steps or settings, a model in training mode, images or
             labels of the wrong shape or range, or HopSkipJump on a model with random answers.
         InputTypeError: The model is not an ``nn.Module``, the images are not float, or the labels
             not int64.
@@ -72,7 +74,10 @@ def run_attack(
     """
     attack = find_attack(attack) if isinstance(attack, str) else attack
     steps = attack.steps or 1 if steps is None else steps
-    budget = Budget(eps=eps, steps=steps, step_size=step_size, seed=seed, random=random)
+    budget = Budget(
+        eps=eps, steps=steps, step_size=step_size, confidence=confidence, overshoot=overshoot,
+        seed=seed, random=random,
+    )  # fmt: skip
     _check_budget(attack, budget)
     _check_model(model)
     _check_images(images, labels)
@@ -94,13 +99,9 @@ def _check_budget(attack: Attack, budget: Budget) -> None:
         raise InputError(f"{attack.name} needs eps, the bound of each change in units of 1/255")
     if budget.steps < 1:
         raise InputError(f"steps must be at least 1: {budget.steps}")
-    if (size := budget.step_size) is None:
-        return
-    if not attack.takes_step_size:
-        raise InputError(f"{attack.name} takes no step_size")
-    if not 0 < size <= 255:
-        raise InputError(f"step_size is in units of 1/255, above 0 and at most 255: {size:g}")
-    if budget.eps is not None and budget.steps * size < budget.eps / 4:
+    check_settings(attack, budget)
+    size = budget.step_size
+    if size is not None and budget.eps is not None and budget.steps * size < budget.eps / 4:
         raise InputError(
             f"step_size is in units of 1/255: {budget.steps} steps of {size:g} hardly move within "
             f"eps {budget.eps:g}"

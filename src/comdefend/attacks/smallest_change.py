@@ -11,15 +11,18 @@ from comdefend.common.extras import require
 
 def _deepfool(model: nn.Module, images: Tensor, labels: Tensor, budget: Budget) -> Tensor:
     attacks = require("foolbox", "demo").attacks
-    return _search(attacks.L2DeepFoolAttack(steps=budget.steps), model, images, labels)
+    overshoot = 0.02 if budget.overshoot is None else budget.overshoot
+    attack = attacks.L2DeepFoolAttack(steps=budget.steps, overshoot=overshoot)
+    return _search(attack, model, images, labels)
 
 
 def _carlini_wagner(model: nn.Module, images: Tensor, labels: Tensor, budget: Budget) -> Tensor:
     # The library's step size of 0.01 is too small for so few steps: black pixels lie far out in
     # the space that is searched. Five searches raise the constant to 1000 at most.
     attack = require("foolbox", "demo").attacks.L2CarliniWagnerAttack(
-        binary_search_steps=5, steps=budget.steps, stepsize=0.1, initial_const=0.1
-    )
+        binary_search_steps=5, steps=budget.steps, stepsize=0.1, initial_const=0.1,
+        confidence=budget.confidence or 0,
+    )  # fmt: skip
     return _search(attack, model, images, labels)
 
 
@@ -32,6 +35,7 @@ DEEPFOOL = Attack(
     about="steps to the nearest linearised decision boundary (Moosavi-Dezfooli et al. 2016)",
     library="Foolbox",
     run=_deepfool,
+    settings=("overshoot",),
 )
 CARLINI_WAGNER = Attack(
     name="cw",
@@ -42,6 +46,7 @@ CARLINI_WAGNER = Attack(
     about="Adam on margin and size, five searches for their balance (Carlini and Wagner 2017)",
     library="Foolbox",
     run=_carlini_wagner,
+    settings=("confidence",),
 )
 
 

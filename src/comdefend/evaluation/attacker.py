@@ -6,13 +6,17 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from comdefend.attacks import Attack, Expectation, run_attack
+from comdefend.attacks import Attack, Expectation, Settings, run_attack, settings_of
 from comdefend.common.store import Store
 from comdefend.evaluation.subjects import OpenedClassifier, Subject
 from comdefend.nn.batches import batches, device_of, images_at_once
 
 PIECE = 50
 """Images of the sample that an attack kept in pieces is made on at once."""
+
+
+OWN = Settings()
+"""Nothing set: an attack is made in its own way."""
 
 
 class Attacker:
@@ -48,6 +52,7 @@ class Attacker:
         eps: float | None,
         steps: int | None,
         count: int,
+        settings: Settings = OWN,
     ) -> Tensor:
         """Return the first images attacked on a classifier alone, not rounded; made once.
 
@@ -57,18 +62,22 @@ class Attacker:
             eps: Bound in units of 1/255, or None.
             steps: Of the attack.
             count: How many images.
+            settings: How the attack is made.
         """
         if self.attacks[attack].norm == "L2" and eps is not None:
             # What such an attack finds does not depend on the bound that it is clipped to.
-            moved = self.alone(classifier, attack, None, steps, count)
+            moved = self.alone(classifier, attack, None, steps, count, settings)
             clean = self.images[:count]
             return moved.clamp(clean - eps / 255, clean + eps / 255)
-        key = {**self._key(attack, eps, steps), "on": classifier.key, "images": count}
+        key = {**self._key(attack, eps, steps, settings), "on": classifier.key, "images": count}
         everything, target = torch.arange(count), classifier.module
         if classifier.random and not self.attacks[attack].averages:
             target = Expectation(target, self.draws)
         return self.store.tensor(
-            key, lambda: self._attack(target, everything, attack, eps, steps, classifier.random)
+            key,
+            lambda: self._attack(
+                target, everything, attack, eps, steps, classifier.random, settings
+            ),
         )
 
     def through(
@@ -79,6 +88,7 @@ class Attacker:
         attack: str,
         eps: float | None,
         steps: int | None,
+        settings: Settings = OWN,
     ) -> Tensor:
         """Return images attacked through a whole pipeline, not rounded.
 
@@ -86,28 +96,33 @@ class Attacker:
             subject: The defence.
             stand_in: Surrogate gradient for the threshold.
             indices: Of the images in the sample.
-            attack, eps, steps: As for `alone`.
+            attack, eps, steps, settings: As for `alone`.
         """
         random = subject.random
         target = subject.pipeline(stand_in, averaged=not self.attacks[attack].averages)
         if not self.attacks[attack].in_pieces or device_of(target).type != "cpu":
-            return self._attack(target, indices, attack, eps, steps, random)
+            return self._attack(target, indices, attack, eps, steps, random, settings)
         # An hour and more on a processor: in pieces, it can be stopped and resumed.
         moved = []
         for number in (indices // PIECE).unique():
             piece = indices[indices // PIECE == number]
             key = {
-                **self._key(attack, eps, steps),
+                **self._key(attack, eps, steps, settings),
                 "through": subject.key, "stand_in": stand_in, "indices": piece.tolist(),
             }  # fmt: skip
-            attack_piece = partial(self._attack, target, piece, attack, eps, steps, random)
+            attack_piece = partial(
+                self._attack, target, piece, attack, eps, steps, random, settings
+            )
             moved.append(self.store.tensor(key, attack_piece))
         return torch.cat(moved)
 
-    def _key(self, attack: str, eps: float | None, steps: int | None) -> dict[str, object]:
+    def _key(
+        self, attack: str, eps: float | None, steps: int | None, settings: Settings
+    ) -> dict[str, object]:
         return {
             "attack": attack, "attack_key": self.attacks[attack].fingerprint,
             "data": self.data_key, "eps": eps, "steps": steps, "seed": self.seed,
+            **settings_of(settings),
         }  # fmt: skip
 
     def _attack(
@@ -118,6 +133,7 @@ class Attacker:
         eps: float | None,
         steps: int | None,
         random: bool,
+        settings: Settings,
     ) -> Tensor:
         device, size = device_of(target), images_at_once(target, self.images)
         moved = []
@@ -126,7 +142,7 @@ class Attacker:
             moved.append(
                 run_attack(
                     target, images.to(device), labels.to(device), self.attacks[attack], eps, steps,
-                    seed=self.seed, random=random, rounded=False,
+                    seed=self.seed, random=random, rounded=False, **settings_of(settings),
                 ).cpu()
             )  # fmt: skip
         return torch.cat(moved)

@@ -6,9 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import msgspec
-
-from comdefend.attacks import Attack, has_threshold
+from comdefend.attacks import Attack, Settings, has_threshold, settings_of
 from comdefend.common import schema
 from comdefend.evaluation.experiment import AttackPlan, Experiment
 from comdefend.evaluation.subjects import Subject
@@ -24,13 +22,14 @@ Measure = Literal[
 """A threat model, for a row of the record, or what else is measured of a defence."""
 
 
-class Cell(msgspec.Struct, frozen=True, kw_only=True):
+class Cell(Settings, frozen=True, kw_only=True):
     """One thing to measure. All its fields, and nothing else, decide the result: they are its key.
 
     Attributes:
         measure: What is measured.
         pipeline: Fingerprint of purifier and classifier.
         source: Fingerprint of the classifier that is attacked without the purifier.
+        made_on: Its name, where the experiment names it for this attack alone.
         data: Fingerprint of the sample.
         images: How many of its images, the first ones.
         seed: Of attacks and verdicts.
@@ -38,6 +37,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         attack_key: Fingerprint of the attack, where its name does not say all.
         eps: The bounds, in units of 1/255; empty where there is none.
         steps: Of the attack; None where it has none.
+        rounded: Attacked images are rounded to 8 bits.
         stand_ins: Surrogate gradients for the threshold, tried in turn.
         corruption: What happens to the images.
         corruption_key: Fingerprint of that.
@@ -48,6 +48,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     measure: Measure
     pipeline: str
     source: str = ""
+    made_on: str | None = None
     data: str
     images: int
     seed: int
@@ -55,6 +56,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     attack_key: str = ""
     eps: tuple[float, ...] = ()
     steps: int | None = None
+    rounded: bool = True
     stand_ins: tuple[str, ...] = ()
     corruption: str | None = None
     corruption_key: str = ""
@@ -97,6 +99,7 @@ class Plan:
         images: Size of the sample.
         attacks: The experiment's attacks, by name.
         corruption_keys: Fingerprints of what happens to images without an attacker, by name.
+        source_keys: Fingerprints of the classifiers that single attacks are made on, by name.
     """
 
     experiment: Experiment
@@ -106,12 +109,16 @@ class Plan:
     images: int
     attacks: Mapping[str, Attack]
     corruption_keys: Mapping[str, str]
+    source_keys: Mapping[str, str]
 
     def cells(self) -> Iterator[Cell]:
         """Yield the cells, each after those it starts from."""
         experiment, subject = self.experiment, self.subject
         rows = [self._cell("clean")]
         for plan, eps in each_bound(experiment.oblivious):
+            if plan.made_on is not None:
+                rows.append(self._attack("transfer", plan, eps))
+                continue
             rows.append(self._attack("oblivious", plan, eps))
             if subject.alone.key != self.main_key:
                 rows.append(self._attack("transfer", plan, eps))
@@ -165,15 +172,20 @@ class Plan:
         hidden = measure == "adaptive" and attack.kind != "query"
         stand_ins = stand_ins_of(self.subject, plan.stand_ins or self.experiment.stand_ins)
         source = self.main_key if measure == "transfer" else self.subject.alone.key
+        if plan.made_on is not None:
+            source = self.source_keys[plan.made_on]
         return self._cell(
             measure,
             source="" if through else source,
+            made_on=plan.made_on,
             images=plan.images or self.images,
             attack=plan.attack,
             attack_key=attack.fingerprint,
             eps=eps if isinstance(eps, tuple) else () if eps is None else (eps,),
             # An attack without steps of its own takes none, whatever was asked for.
             steps=attack.steps and (plan.steps or attack.steps),
+            rounded=plan.rounded,
+            **settings_of(plan),
             stand_ins=stand_ins if hidden else ("identity",) if through else (),
             after=after,
         )
@@ -199,7 +211,10 @@ def usual_attack(
     bounded = [
         (plan, eps)
         for plan, eps in each_bound(plans)
-        if eps is not None and attacks[plan.attack].norm == "Linf"
+        if eps is not None
+        and attacks[plan.attack].norm == "Linf"
+        and plan.made_on is None
+        and plan.rounded
     ]
     return min(
         bounded,
@@ -212,7 +227,10 @@ def within(row: Cell, attack: str, eps: float | None) -> bool:
     """Whether an attacker within a bound could have done what this row did.
 
     Of attacks without a bound only the same one: others may change images beyond recognition.
+    What was not rounded is no image of 8 bits, and adaptive figures are about those.
     """
+    if not row.rounded:
+        return False
     if row.measure == "clean":
         return True
     if eps is None or row.bound is None:

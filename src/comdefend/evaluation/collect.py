@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from comdefend.attacks import Attack
+from comdefend.attacks import Attack, settings_of
 from comdefend.common.processor import processor_name
 from comdefend.common.provenance import commit, versions
 from comdefend.common.schema import build
@@ -105,7 +105,7 @@ def _row(
         norm = "Linf" if cell.eps else attacks[cell.attack].norm
     detail = ""
     if cell.measure == "transfer":
-        detail = f"made on {classifier}"
+        detail = f"made on {cell.made_on or classifier}"
     elif cell.measure == "adaptive":
         stand_ins = ", ".join(cell.stand_ins)
         detail = f"for each image the worst of all rows above within this bound and of {stand_ins}"
@@ -117,6 +117,8 @@ def _row(
         norm=norm,
         eps=cell.bound,
         steps=cell.steps,
+        **settings_of(cell),
+        rounded=cell.rounded,
         detail=detail,
         images=share.images,
         accuracy=share.accuracy,

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from comdefend.attacks import check_stand_ins
+from comdefend.attacks import Settings, check_stand_ins
 from comdefend.classifiers import ClassifierSpec
 from comdefend.common import schema
 from comdefend.errors import InputError
@@ -22,8 +22,8 @@ from comdefend.training.recipe import (
 MAX_SEED = 2**32
 
 
-class AttackPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One attack, at one or several bounds.
+class AttackPlan(Settings, frozen=True, forbid_unknown_fields=True):
+    """One attack, at one or several bounds, and how it is made.
 
     Attributes:
         attack: As `comdefend.attacks.find_attack` names it.
@@ -33,6 +33,9 @@ class AttackPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         images: Attack so many images, the first of the sample; by default all.
         stand_ins: Surrogate gradients for the threshold, tried in turn; by default those of the
             experiment.
+        made_on: Make an oblivious attack on this classifier alone, as `open_classifier` names it,
+            and only try it on those of the rows (transfer).
+        rounded: Round the images of an oblivious attack to 8 bits before they are classified.
     """
 
     attack: str
@@ -40,6 +43,8 @@ class AttackPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     steps: int | None = None
     images: int | None = None
     stand_ins: tuple[str, ...] = ()
+    made_on: str | None = None
+    rounded: bool = True
 
     def __post_init__(self) -> None:
         for eps in self.eps:
@@ -179,6 +184,8 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         check_stand_ins(self.stand_ins)
         if not self.stand_ins:
             raise InputError("stand_ins: name at least one")
+        if any(plan.made_on or not plan.rounded for plan in (*self.adaptive, *self.query)):
+            raise InputError("made_on and rounded are for oblivious attacks")
         if self.train_classifier and (self.checkpoint or self.mean):
             raise InputError("a classifier that is trained takes no checkpoint, mean or std")
         if self.fit and (self.resize or self.crop):

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from comdefend.evaluation.attacker import Attacker
+from comdefend.attacks import Settings
+from comdefend.evaluation.attacker import OWN, Attacker
 from comdefend.evaluation.findings import SUBMISSIONS
 from comdefend.evaluation.purified import Purified
 from comdefend.evaluation.subjects import Subject
@@ -106,6 +107,7 @@ def attack_standing(
     steps: int | None,
     stand_ins: tuple[str, ...],
     tried: Callable[[Tensor, Tensor], object] = lambda images, indices: None,
+    settings: Settings = OWN,
 ) -> Tensor:
     """Attack a pipeline on the images that stand, with one stand-in after the other.
 
@@ -115,6 +117,7 @@ def attack_standing(
         attack, eps, steps: As for `Attacker.through`.
         stand_ins: Surrogate gradients for the threshold.
         tried: Called with attacked images and their indices in the sample, in every try.
+        settings: How the attack is made.
 
     Returns:
         (M,) bool: which images still stand.
@@ -127,7 +130,7 @@ def attack_standing(
         for stage in stages:
             indices = standing.nonzero().flatten()
             if len(indices):
-                moved = attacker.through(subject, stand_in, indices, attack, eps, stage)
+                moved = attacker.through(subject, stand_in, indices, attack, eps, stage, settings)
                 moved = round_to_8_bits(moved)
                 standing[indices] = judge.verdicts(subject, moved, indices)
                 tried(moved, indices)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from comdefend.attacks import ATTACKS, Attack, find_attack
+from comdefend.attacks import ATTACKS, Attack, check_settings, find_attack
 from comdefend.common import schema
 from comdefend.common.extras import require_extra
 from comdefend.errors import InputError
@@ -71,7 +71,8 @@ def attacks_of(
         given: Attacks by name that take the place of those known by name.
 
     Raises:
-        InputError: An attack is unknown, needs a bound, or needs gradients where it has none.
+        InputError: An attack is unknown, needs a bound, takes no such setting, or needs gradients
+            where it has none.
         ExtraMissingError: An attack's library is not installed.
     """
     # The sanity checks are made with PGD, whatever else is.
@@ -80,6 +81,7 @@ def attacks_of(
         attack = (given or {}).get(plan.attack) or find_attack(plan.attack)
         if not plan.eps and attack.norm == "Linf":
             raise InputError(f"attack '{plan.attack}' needs eps, in units of 1/255")
+        check_settings(attack, plan)
         if attack.extra:
             require_extra(attack.extra)
         attacks[plan.attack] = attack

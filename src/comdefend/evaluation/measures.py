@@ -33,6 +33,7 @@ class Workbench:
         attacker: Who attacks.
         judge: Who decides what is classified correctly.
         main: The experiment's own classifier.
+        sources: Classifiers that single attacks are made on, by name.
         corruptions: What happens to images without an attacker, by name.
         before: Digest of each cell so far -> what was measured.
     """
@@ -41,6 +42,7 @@ class Workbench:
     attacker: Attacker
     judge: Judge
     main: OpenedClassifier
+    sources: Mapping[str, OpenedClassifier]
     corruptions: Mapping[str, nn.Module]
     before: Mapping[str, Result]
 
@@ -52,8 +54,10 @@ class Workbench:
     def attacked(self, cell: Cell, eps: float | None) -> Tensor:
         """Return images attacked on the cell's classifier alone, not rounded."""
         classifier = self.main if cell.measure == "transfer" else self.subject.alone
+        if cell.made_on is not None:
+            classifier = self.sources[cell.made_on]
         assert cell.attack is not None
-        return self.attacker.alone(classifier, cell.attack, eps, cell.steps, cell.images)
+        return self.attacker.alone(classifier, cell.attack, eps, cell.steps, cell.images, cell)
 
 
 def _judged(at: Workbench, images: Tensor) -> Result:
@@ -71,10 +75,10 @@ def _clean(at: Workbench, cell: Cell) -> Result:
 def _alone(at: Workbench, cell: Cell) -> Result:
     """Oblivious and transfer attacks."""
     moved = at.attacked(cell, cell.bound)
-    rounded = round_to_8_bits(moved)
+    seen = round_to_8_bits(moved) if cell.rounded else moved
     result = {
-        **_judged(at, rounded),
-        "perturbation_psnr": peak_signal_noise_ratio(rounded, at.images[: len(moved)]).item(),
+        **_judged(at, seen),
+        "perturbation_psnr": peak_signal_noise_ratio(seen, at.images[: len(moved)]).item(),
     }
     if at.subject.purifier is None:
         right = at.judge.verdicts(at.subject, moved)
@@ -99,7 +103,7 @@ def _through(at: Workbench, cell: Cell) -> Result:
 
     left = attack_standing(
         at.attacker, at.judge, at.subject, standing, cell.attack, cell.bound, cell.steps,
-        cell.stand_ins, submit,
+        cell.stand_ins, submit, cell,
     )  # fmt: skip
     result: Result = {"correct": to_bits(left)}
     return {**result, "first_wrong": first.tolist()} if at.subject.random else result

@@ -6,6 +6,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
+from comdefend.attacks import Settings
 from comdefend.common.json_files import load_versioned, save_json
 from comdefend.evaluation.findings import Check, Defense, Resubmission
 
@@ -55,8 +56,8 @@ class Data(msgspec.Struct, frozen=True, kw_only=True):
     classes: tuple[str, ...] = ()
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One attack on one defence, at one bound.
+class Row(Settings, frozen=True, kw_only=True):
+    """One attack on one defence, at one bound, and how it was made.
 
     Attributes:
         defense: Name of the defence, `UNDEFENDED` for the bare classifier.
@@ -65,6 +66,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         norm: ``Linf`` or ``L2``; None on clean images.
         eps: The bound, in units of 1/255; None where there is none.
         steps: Steps of the attack; None where it has none.
+        rounded: Its images were rounded to 8 bits.
         detail: Anything else worth saying, in words.
         images: Number of images attacked: the first of the sample.
         accuracy: Share of them that are classified correctly, in [0, 1].
@@ -87,6 +89,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     norm: str | None = None
     eps: float | None = None
     steps: int | None = None
+    rounded: bool = True
     detail: str = ""
     images: int
     accuracy: float
@@ -96,6 +99,21 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     correct: str = ""
     resubmitted: tuple[Resubmission, ...] = ()
     seconds: float = 0.0
+
+    @property
+    def variant(self) -> str:
+        """In which of several ways the attack was made: ``10 steps of 1/255, not rounded``."""
+        steps = "" if self.steps is None else f"{self.steps} step{'s' * (self.steps != 1)}"
+        if self.step_size is not None:
+            steps += f" of {self.step_size:g}/255"
+        parts = [
+            steps,
+            "" if self.confidence is None else f"confidence {self.confidence:g}",
+            "" if self.overshoot is None else f"overshoot {self.overshoot:g}",
+            "" if self.rounded else "not rounded",
+            self.detail if self.threat == "transfer" else "",
+        ]
+        return ", ".join(filter(None, parts))
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,6 +180,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         attack: Query[str | None] = ANY,
         norm: Query[str | None] = ANY,
         eps: Query[float | None] = ANY,
+        variant: Query[str] = ANY,
     ) -> list[Row]:
         """Return the rows that fit, in the record's order.
 
@@ -174,6 +193,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
             attack: An attack's name; None on clean images.
             norm: ``Linf`` or ``L2``; None on clean images.
             eps: The bound in units of 1/255; None where there is none.
+            variant: As `Row.variant` says it.
         """
 
         def fits(row: Row) -> bool:
@@ -186,6 +206,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
                 and attack in (ANY, row.attack)
                 and norm in (ANY, row.norm)
                 and eps in (ANY, row.eps)
+                and variant in (ANY, row.variant)
             )
 
         return [row for row in self.results if fits(row)]

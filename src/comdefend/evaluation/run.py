@@ -75,6 +75,8 @@ class Run:
         # Only now: what cannot start should not leave a folder; nor should an output that cannot
         # be written cost an hour.
         make_folder(output)
+        made_on = dict.fromkeys(plan.made_on for plan in experiment.oblivious)
+        self.sources = {name: subjects.classifier(name) for name in made_on if name is not None}
         self.corruptions = {name: subjects.corruption(name) for name in experiment.corruptions}
         self.subjects = [subjects.open(plan, self.main) for plan in experiment.defenses]
         store = Store(output / "cells", {"versions": versions(), "device": device})
@@ -88,11 +90,12 @@ class Run:
     def measure(self) -> Record:
         """Measure all cells that are not done yet, and return the record of all."""
         corruption_keys = {name: key for name, (_, key) in self.corruptions.items()}
+        source_keys = {name: source.key for name, source in self.sources.items()}
         corruptions = {name: module for name, (module, _) in self.corruptions.items()}
         plans = [
             Plan(
                 self.experiment, subject, self.main.key, self.data_key, len(self.data),
-                self.attacks, corruption_keys,
+                self.attacks, corruption_keys, source_keys,
             )
             for subject in self.subjects
         ]  # fmt: skip
@@ -101,7 +104,9 @@ class Run:
         results: dict[str, list[tuple[Cell, dict[str, Any]]]] = {s.name: [] for s in self.subjects}
         for done, (subject, cell) in enumerate(steps):
             self.progress(f"{subject.name}: {cell.label}", done, len(steps))
-            at = Workbench(subject, self.attacker, self.judge, self.main, corruptions, before)
+            at = Workbench(
+                subject, self.attacker, self.judge, self.main, self.sources, corruptions, before
+            )
             result = self.store.result(to_plain(cell), partial(_timed, at, cell))
             before[cell.digest] = result
             results[subject.name].append((cell, result))
@@ -120,7 +125,7 @@ class Run:
         steps = self.attacks[plan.attack].steps and (plan.steps or self.attacks[plan.attack].steps)
         attacked = round_to_8_bits(
             self.attacker.alone(
-                subject.alone, plan.attack, eps, steps, plan.images or len(self.data)
+                subject.alone, plan.attack, eps, steps, plan.images or len(self.data), plan
             )
         )
         labels = self.data.labels[: len(attacked)]

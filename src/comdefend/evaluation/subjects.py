@@ -216,16 +216,22 @@ class Subjects:
             weights = self._trained(defense, plan.name)
             if defense.purifies:
                 purifier = str(weights.with_stem("purifier"))
-            return purifier, self._classifier(defense.kept or str(weights))
+            return purifier, self.classifier(defense.kept or str(weights))
         if (recipe := plan.train_classifier) is not None:
             if plan.purified:
                 recipe = msgspec.structs.replace(recipe, purifier=purifier)
-            return purifier, self._classifier(str(self._trained(recipe, plan.name)))
+            return purifier, self.classifier(str(self._trained(recipe, plan.name)))
         if plan.classifier is not None:
-            return purifier, self._classifier(plan.classifier)
+            return purifier, self.classifier(plan.classifier)
         return purifier, main
 
-    def _classifier(self, classifier: ClassifierSpec | str) -> OpenedClassifier:
+    def classifier(self, classifier: ClassifierSpec | str) -> OpenedClassifier:
+        """Open a classifier that is not the experiment's own.
+
+        Raises:
+            InputError: It does not fit the data.
+            DataMissingError: Its weights are missing.
+        """
         opened = open_classifier(classifier, self.announce)
         return self._checked(opened, as_spec(classifier).name)
 

@@ -37,18 +37,22 @@ class Column:
         attack: Its name; None for all attacks within this bound.
         norm: ``Linf``, ``L2`` or None.
         eps: In units of 1/255; None where the attack looks for the smallest perturbation.
+        variant: In which of several ways it was made, as `Row.variant`; None for all of them, or
+            where there is one.
     """
 
     threat: str
     attack: str | None
     norm: str | None
     eps: float | None
+    variant: str | None = None
 
     @property
     def family(self) -> str:
         """The attack and its norm, as people write them."""
         attack = "all attacks" if self.attack is None else attack_name(self.attack)
-        return " ".join(part for part in (attack, norm_name(self.norm)) if part)
+        variant = "" if self.variant is None else f"({self.variant})"
+        return " ".join(part for part in (attack, variant, norm_name(self.norm)) if part)
 
     @property
     def bound(self) -> str:
@@ -148,6 +152,7 @@ def cell_rows(record: Record, defense: str, column: Column) -> tuple[list[Row], 
         attack=ANY if column.attack is None else column.attack,
         norm=column.norm,
         eps=column.eps,
+        variant=ANY if column.variant is None else column.variant,
     )
     if column.threat == "query":
         return (shown,)
@@ -236,11 +241,18 @@ def headline(summary: Summary) -> str:
 
 def columns_of(record: Record) -> list[Column]:
     """Return a record's columns: attacks in the order of the rows, bounds from small to large."""
+    variants: dict[tuple[str, str | None, str | None], set[str]] = {}
+    for row in record.results:
+        if row.threat != "adaptive":
+            variants.setdefault((row.threat, row.attack, row.norm), set()).add(row.variant)
     every = [
-        Column(row.threat, row.attack, row.norm, row.eps)
+        Column(
+            row.threat, row.attack, row.norm, row.eps,
+            row.variant if len(variants.get((row.threat, row.attack, row.norm), ())) > 1 else None,
+        )
         for row in record.results
         if row.threat != "clean"
-    ]
+    ]  # fmt: skip
     known = {(column.norm, column.eps) for column in every if column.threat == "oblivious"}
     columns: list[Column] = []
     for column in every:
@@ -250,12 +262,12 @@ def columns_of(record: Record) -> list[Column]:
             columns.append(Column("oblivious", column.attack, column.norm, None))
         elif (column.norm, column.eps) not in known:
             columns.append(Column("oblivious", None, column.norm, column.eps))
-    families = list(dict.fromkeys((c.attack, c.norm) for c in columns))
+    families = list(dict.fromkeys((c.attack, c.norm, c.variant) for c in columns))
     return sorted(
         dict.fromkeys(columns),
         key=lambda c: (
             _THREATS.index(c.threat),
-            families.index((c.attack, c.norm)),
+            families.index((c.attack, c.norm, c.variant)),
             float("inf") if c.eps is None else c.eps,
         ),
     )
@@ -263,7 +275,13 @@ def columns_of(record: Record) -> list[Column]:
 
 def by_bound(record: Record) -> list[Column]:
     """Return fewer columns: all attacks within a bound together, and none made elsewhere."""
-    columns = [column for column in columns_of(record) if column.threat != "transfer"]
+    columns = list(
+        dict.fromkeys(
+            replace(column, variant=None)
+            for column in columns_of(record)
+            if column.threat != "transfer"
+        )
+    )
     bounded = {replace(column, attack=None) for column in columns if column.eps is not None}
     return [
         *sorted(bounded, key=lambda c: (_THREATS.index(c.threat), c.norm or "", c.eps)),
