@@ -1,195 +1,183 @@
-"""Record what compressed files cost and keep: ``python -m tools.codec_rates``.
+"""Record how many bytes fidelity costs: ``python -m tools.codec_rates``.
 
-Whole files of the codec beside JPEG, WebP and AVIF, on the same photographs: bits per pixel,
-fidelity, and what a classifier makes of them, clean and attacked. Attacks are on the classifier
-alone. Reads the ImageNet sample from ``COMDEFEND_DATA``.
+Whole files of the codec beside other formats, on scikit-image's photographs, on photographs held
+out of training, and on CIFAR-10. Reads the last two from ``COMDEFEND_DATA``. What these were stored
+as JPEG files in is cut off the grid of its blocks, which would otherwise favour JPEG.
 """
 
-import io
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
+import skimage.data
 import torch
 from PIL import Image
-from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 from torchmetrics.functional.image import (
     multiscale_structural_similarity_index_measure as ms_ssim,
 )
 
-from comdefend.classifiers import open_classifier
-from comdefend.codec import compress, decompress
 from comdefend.common.json_files import save_json
 from comdefend.common.processor import Machine, this_machine
+from comdefend.data.image_files import read_named
 from comdefend.data.listing import Wanted
-from comdefend.data.sources import load_image_set
-from comdefend.nn.batches import apply
+from comdefend.data.sources import load_image_set, load_training_images
 from comdefend.nn.metrics import peak_signal_noise_ratio
-from tools.attacking import Attack, attacked
+from tools.image_codecs import ImageCodec, format_codecs, own_codecs, versions
 
 RECORD = Path(__file__).parent.parent / "docs" / "records" / "codec-rates.json"
-DATA = "parquet:imagenet-sample"
-CLASSIFIER = "efficientnet-lite0"
-IMAGES, CROP = 100, 224
-ATTACKS = tuple(Attack("bim", eps, 10) for eps in (4, 8))
-OURS = {"photo": (1.0, 2.0), "photo-clean": (0.25, 0.5, 1.0, 2.0)}
-OTHERS = {
-    "JPEG": (5, 10, 15, 20, 25, 35, 50, 75),
-    "WebP": (1, 10, 25, 50, 75),
-    "AVIF": (5, 15, 25, 40, 55),
+SKIMAGE = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
+HELD_OUT = "photos/val"
+SMALL = 500
+"""Images of CIFAR-10, the first that a draw with seed 0 takes."""
+OFF_GRID = 3
+"""Rows and columns that are cut off."""
+
+OF_PHOTOGRAPHS = {
+    "photo": (1.0, 2.0),
+    "photo-guided": (1.0, 2.0),
+    "photo-clean": (0.25, 0.5, 1.0, 2.0),
 }
-REFERENCE = "JPEG"
+OF_SMALL = {
+    "rgb-variable": (0.5, 1.0, 2.0, 3.0, 6.0, 12.0),
+    "rgb-12bpp": (12.0,),
+    "rgb-12bpp-lite": (12.0,),
+    "rgb-12bpp-adversarial": (12.0,),
+    "rgb-3bpp-robust": (3.0,),
+    "rgb-3bpp-denoising": (1.0, 3.0),
+}
+QUALITIES = {
+    "JPEG": (5, 10, 15, 20, 25, 35, 50, 65, 80),
+    "mozjpeg": (5, 10, 15, 20, 25, 35, 50, 65, 80),
+    "WebP": (1, 10, 25, 50, 70, 85),
+    "AVIF": (5, 15, 25, 40, 55, 70),
+    "JPEG XL": (5, 15, 30, 50, 70, 85),
+}
+_MS_SSIM_SIDE = 161
+"""Smaller images have no five scales."""
 
-Coder = Callable[[Image.Image], tuple[int, Image.Image]]
-"""An image to the bytes of its file, and what the file holds."""
 
-
-class CodecRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One codec at one setting, over all images.
+class RatePoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One codec at one setting: means over images.
 
     Attributes:
         codec: Weights, or a format.
         setting: Bits of code per pixel of weights, quality of a format.
-        bpp: Mean bits per pixel of whole files, headers included.
-        psnr: Mean PSNR of clean images, in dB.
-        ms_ssim: Their mean multi-scale structural similarity.
-        clean: Accuracy of the classifier on what the files hold.
-        attacked: The same of images attacked on the classifier alone, in the order of the attacks.
+        bpp: Bits per pixel of whole files, headers included.
+        psnr: PSNR in dB.
+        ms_ssim: Multi-scale structural similarity; None where images are too small for it.
     """
 
     codec: str
     setting: float
     bpp: float
     psnr: float
-    ms_ssim: float
-    clean: float
-    attacked: tuple[float, ...]
+    ms_ssim: float | None
+
+
+class RateSet(msgspec.Struct, frozen=True, kw_only=True):
+    """All codecs on some images.
+
+    Attributes:
+        data: What the images are.
+        images: How many.
+        size: Height and width, the median over images.
+        flat: Format -> bytes of the file of a grey image of that size: what headers alone cost.
+        points: One for each codec and setting.
+    """
+
+    data: str
+    images: int
+    size: tuple[int, int]
+    flat: dict[str, int]
+    points: tuple[RatePoint, ...]
 
 
 class CodecRates(Machine, frozen=True, kw_only=True):
-    """What was measured.
+    """What was measured."""
 
-    Attributes:
-        classifier, data, images, crop: What it was measured with.
-        clean: Accuracy on the images themselves.
-        attacks: On the classifier alone.
-        attacked: Accuracy under each, without any codec.
-        rows: One for each codec and setting.
-    """
-
-    classifier: str
-    data: str
-    images: int
-    crop: int
-    clean: float
-    attacks: tuple[Attack, ...]
-    attacked: tuple[float, ...]
-    rows: tuple[CodecRow, ...]
+    sets: tuple[RateSet, ...]
 
 
 def measure() -> CodecRates:
     """Return the record."""
-    data = load_image_set(DATA, "test", 3, Wanted(count=IMAGES, crop=CROP))
-    classifier = open_classifier(CLASSIFIER)
-    clean = data.images.float() / 255
-    moved = [attacked(classifier, clean, data.labels, attack, 0) for attack in ATTACKS]
-    versions = [data.images, *((images * 255).round().byte() for images in moved)]
-
-    def right(images: Tensor) -> float:
-        return (apply(classifier, images).argmax(1) == data.labels).float().mean().item()
-
-    rows = []
-    for codec, setting, coder in _coders():
-        coded = [_coded(version, coder) for version in versions]
-        (bits, rebuilt), *others = coded
-        rows.append(
-            CodecRow(
-                codec=codec,
-                setting=setting,
-                bpp=bits / CROP**2,
-                psnr=peak_signal_noise_ratio(rebuilt, clean).item(),
-                ms_ssim=ms_ssim(rebuilt, clean, data_range=1.0).item(),
-                clean=right(rebuilt),
-                attacked=tuple(right(images) for _, images in others),
-            )
-        )
-        print(rows[-1], flush=True)
+    photographs = [*own_codecs(OF_PHOTOGRAPHS), *format_codecs(QUALITIES)]
+    small = [*own_codecs(OF_SMALL), *format_codecs(QUALITIES)]
     return CodecRates(
-        **this_machine(),
-        classifier=CLASSIFIER,
-        data=DATA,
-        images=len(data),
-        crop=CROP,
-        clean=right(clean),
-        attacks=ATTACKS,
-        attacked=tuple(right(images) for images in moved),
-        rows=tuple(rows),
+        **this_machine(*versions()),
+        sets=(
+            _measured("scikit-image", _of_skimage, photographs),
+            _measured(HELD_OUT, _held_out, photographs),
+            _measured("cifar10", _cifar10, small),
+        ),
     )
 
 
-def _coders() -> list[tuple[str, float, Coder]]:
-    ours = [(name, bpp, _own(name, bpp)) for name, bpps in OURS.items() for bpp in bpps]
-    formats = [(name, float(q), _format(name, q)) for name, qs in OTHERS.items() for q in qs]
-    return [*ours, *formats]
+def _of_skimage() -> list[Image.Image]:
+    folder = Path(skimage.data.__file__).parent
+    return [_off_grid(read_named(folder / name).image) for name in SKIMAGE]
 
 
-def _own(weights: str, bpp: float) -> Coder:
-    def coder(image: Image.Image) -> tuple[int, Image.Image]:
-        data = compress(image, weights, bpp=bpp, engine="torch")
-        return len(data), decompress(data, engine="torch")
-
-    return coder
+def _held_out() -> list[Image.Image]:
+    paths = load_training_images(f"folder:{HELD_OUT}", 3)
+    assert not isinstance(paths, Tensor)
+    return [_off_grid(read_named(path).image) for path in paths]
 
 
-def _format(name: str, quality: int) -> Coder:
-    # As much as each spends on small files in reasonable time.
-    efforts: dict[str, dict[str, int]] = {
-        "JPEG": {"optimize": True},
-        "WebP": {"method": 6},
-        "AVIF": {"speed": 4},
-    }
-    effort = efforts[name]
-
-    def coder(image: Image.Image) -> tuple[int, Image.Image]:
-        file = io.BytesIO()
-        image.save(file, name, quality=quality, **effort)
-        return file.tell(), Image.open(file).convert("RGB")
-
-    return coder
+def _cifar10() -> list[Image.Image]:
+    images = load_image_set("cifar10", "test", 3, Wanted(count=SMALL)).images
+    return [_off_grid(Image.fromarray(image.permute(1, 2, 0).numpy())) for image in images]
 
 
-def _coded(pixels: Tensor, coder: Coder) -> tuple[float, Tensor]:
-    """Return the mean bits of the files of (N, 3, H, W) uint8 images, and what these hold."""
-    files = [coder(Image.fromarray(image.permute(1, 2, 0).numpy())) for image in pixels]
-    rebuilt = np.stack([np.asarray(image) for _, image in files])
-    bits = 8 * sum(size for size, _ in files) / len(files)
-    return bits, torch.from_numpy(rebuilt).permute(0, 3, 1, 2).float() / 255
+def _off_grid(image: Image.Image) -> Image.Image:
+    return image.convert("RGB").crop((OFF_GRID, OFF_GRID, *image.size))
 
 
-def rate_difference(rows: list[CodecRow], reference: list[CodecRow]) -> float:
-    """Return how many more bits a codec takes than a reference at equal PSNR, as a share of 1.
+def _measured(
+    data: str, load: Callable[[], list[Image.Image]], codecs: Sequence[ImageCodec]
+) -> RateSet:
+    images = load()
+    size = tuple(
+        int(statistics.median(side)) for side in zip(*(i.size[::-1] for i in images), strict=True)
+    )
+    height, width = size
+    flat = Image.new("RGB", (width, height), (128, 128, 128))
+    points = []
+    for codec in codecs:
+        points.append(rate_point(codec, images))
+        print(data, points[-1], flush=True)
+    return RateSet(
+        data=data,
+        images=len(images),
+        size=(height, width),
+        flat={codec.name: len(codec.encode(flat)) for codec in reversed(codecs)},
+        points=tuple(points),
+    )
 
-    The Bjontegaard delta rate: the mean difference of the logarithms of the rates, between curves
-    through the points (piecewise cubic, monotone), over the PSNR that both reach.
 
-    Args:
-        rows, reference: At least two settings each, of which one has more bits and more PSNR.
+def rate_point(codec: ImageCodec, images: Sequence[Image.Image]) -> RatePoint:
+    """Return what RGB images cost and keep as files of a codec."""
+    rates, psnrs, similarities = [], [], []
+    for image in images:
+        data = codec.encode(image)
+        rates.append(8 * len(data) / (image.width * image.height))
+        rebuilt, original = (_floats(each) for each in (codec.decode(data), image))
+        psnrs.append(peak_signal_noise_ratio(rebuilt, original).item())
+        if min(image.size) >= _MS_SSIM_SIDE:
+            similarities.append(ms_ssim(rebuilt, original, data_range=1.0).item())
+    return RatePoint(
+        codec=codec.name,
+        setting=codec.setting,
+        bpp=statistics.fmean(rates),
+        psnr=statistics.fmean(psnrs),
+        ms_ssim=statistics.fmean(similarities) if len(similarities) == len(images) else None,
+    )
 
-    Raises:
-        ValueError: Their PSNR have no range in common.
-    """
-    curves = [
-        PchipInterpolator([row.psnr for row in ordered], [np.log(row.bpp) for row in ordered])
-        for ordered in (sorted(each, key=lambda row: row.psnr) for each in (rows, reference))
-    ]
-    low = max(curve.x[0] for curve in curves)
-    high = min(curve.x[-1] for curve in curves)
-    if low >= high:
-        raise ValueError("the PSNR of the two have no range in common")
-    own, other = (curve.integrate(low, high) / (high - low) for curve in curves)
-    return float(np.exp(own - other) - 1)
+
+def _floats(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).unsqueeze(0).float() / 255
 
 
 if __name__ == "__main__":
