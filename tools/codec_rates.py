@@ -25,7 +25,7 @@ from comdefend.data.image_files import read_named
 from comdefend.data.listing import Wanted
 from comdefend.data.sources import load_image_set, load_training_images
 from comdefend.nn.metrics import peak_signal_noise_ratio
-from tools.image_codecs import ImageCodec, format_codecs, own_codecs, versions
+from tools.image_codecs import FORMATS, ImageCodec, format_codecs, own_codecs, versions
 
 RECORD = Path(__file__).parent.parent / "docs" / "records" / "codec-rates.json"
 SKIMAGE = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
@@ -84,7 +84,7 @@ class RateSet(msgspec.Struct, frozen=True, kw_only=True):
         data: What the images are.
         images: How many.
         size: Height and width, the median over images.
-        flat: Format -> bytes of the file of a grey image of that size: what headers alone cost.
+        flat: Format -> bytes of the file of a grey image of that size: hardly more than headers.
         points: One for each codec and setting.
     """
 
@@ -152,7 +152,7 @@ def _measured(
         data=data,
         images=len(images),
         size=(height, width),
-        flat={codec.name: len(codec.encode(flat)) for codec in reversed(codecs)},
+        flat={codec.name: len(codec.encode(flat)) for codec in codecs if codec.name in FORMATS},
         points=tuple(points),
     )
 
