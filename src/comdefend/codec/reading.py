@@ -22,6 +22,7 @@ from comdefend.codec.container import (
     read_header,
 )
 from comdefend.codec.entropy import unpack
+from comdefend.codec.parallel import map_tiles
 from comdefend.codec.tables import Tables
 from comdefend.data.image import ImageCanvas, ReadImage
 from comdefend.data.image_files import NEEDS_MEMORY
@@ -149,11 +150,16 @@ def read_code(container: Container, tables: Tables | None) -> Code:
     tables = None if header.tables_digest == _NONE else tables
     maps = header.rates[len(container.streams) - 1]
     code = Code(maps, header.code_size)
-    rates = zip((0, *header.rates), header.rates, container.streams, strict=False)
-    for known, until, streams in rates:
-        for tile, stream in zip(code_tiles(header.code_size), streams, strict=True):
-            before = code.read(known, *tile)
-            code.write(known, *tile, unpack(stream, before, until, header.value_bits, tables))
+    rates = list(zip((0, *header.rates), header.rates, strict=False))
+
+    def unpacked(tile: tuple[tuple[slice, slice], tuple[bytes, ...]]) -> None:
+        places, streams = tile
+        for (known, until), stream in zip(rates, streams, strict=False):
+            before = code.read(known, *places)
+            code.write(known, *places, unpack(stream, before, until, header.value_bits, tables))
+
+    streams_of_tiles = zip(*container.streams, strict=True)
+    map_tiles(unpacked, zip(code_tiles(header.code_size), streams_of_tiles, strict=True))
     return code
 
 

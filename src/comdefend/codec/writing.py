@@ -16,6 +16,7 @@ from comdefend.codec.container import (
     write_container,
 )
 from comdefend.codec.entropy import pack
+from comdefend.codec.parallel import map_tiles
 from comdefend.codec.tables import Tables
 from comdefend.data.image import ImageCanvas, ReadImage
 
@@ -69,10 +70,12 @@ def _alpha_bytes(alpha: npt.NDArray[np.uint8]) -> bytes:
 
 
 def _streams(code: Code, header: Header, tables: Tables | None) -> tuple[tuple[bytes, ...], ...]:
-    return tuple(
-        tuple(
+    """Return the streams of all tiles at each rate."""
+
+    def packed(tile: tuple[slice, slice]) -> list[bytes]:
+        return [
             pack(code.read(maps, *tile), known, header.value_bits, tables)
-            for tile in code_tiles(header.code_size)
-        )
-        for known, maps in zip((0, *header.rates), header.rates, strict=False)
-    )
+            for known, maps in zip((0, *header.rates), header.rates, strict=False)
+        ]
+
+    return tuple(zip(*map_tiles(packed, code_tiles(header.code_size)), strict=True))

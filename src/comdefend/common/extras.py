@@ -19,7 +19,7 @@ _DEMO = (
 EXTRAS = {
     "app": (*_DEMO, "jinja2", "starlette", "uvicorn"),
     "art": ("art",),
-    "codec": ("constriction",),
+    "codec": ("constriction", "threadpoolctl"),
     "demo": _DEMO,
     "evaluate": (
         "altair",

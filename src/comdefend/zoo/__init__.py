@@ -1,5 +1,6 @@
 """Weights by name or path: the files that ship, and those that training writes."""
 
+import functools
 import hashlib
 from importlib import resources
 from pathlib import Path
@@ -147,8 +148,12 @@ def checksum(name: str | Path) -> str:
 
 
 def _index() -> dict[str, _Shipped]:
-    text = (_SHIPPED / "index.json").read_text()
-    return msgspec.json.decode(text, type=dict[str, _Shipped])
+    return _read_index(*_version(Path(str(_SHIPPED / "index.json"))))
+
+
+@functools.lru_cache(maxsize=1)
+def _read_index(path: Path, *version: int) -> dict[str, _Shipped]:
+    return msgspec.json.decode(path.read_bytes(), type=dict[str, _Shipped])
 
 
 def _names(kind: str) -> list[str]:
@@ -179,4 +184,15 @@ def _locate(name: str, known: list[str]) -> Path:
 
 
 def _digest(path: Path) -> str:
+    return _read_digest(*_version(path))
+
+
+@functools.lru_cache(maxsize=64)
+def _read_digest(path: Path, *version: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _version(path: Path) -> tuple[Path, int, int, int]:
+    """Return a path, and what tells that its file has changed since it was read."""
+    status = path.stat()
+    return path, status.st_ino, status.st_size, status.st_mtime_ns
