@@ -30,8 +30,8 @@ from tools.image_codecs import FORMATS, ImageCodec, format_codecs, own_codecs, v
 RECORD = Path(__file__).parent.parent / "docs" / "records" / "codec-rates.json"
 SKIMAGE = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 HELD_OUT = "photos/val"
-SMALL = 500
-"""Images of CIFAR-10, the first that a draw with seed 0 takes."""
+PHOTOGRAPHS, SMALL = 40, 200
+"""How many of them, and of CIFAR-10, drawn with seed 0."""
 OFF_GRID = 3
 """Rows and columns that are cut off."""
 
@@ -49,11 +49,11 @@ OF_SMALL = {
     "rgb-3bpp-denoising": (1.0, 3.0),
 }
 QUALITIES = {
-    "JPEG": (5, 10, 15, 20, 25, 35, 50, 65, 80),
-    "mozjpeg": (5, 10, 15, 20, 25, 35, 50, 65, 80),
-    "WebP": (1, 10, 25, 50, 70, 85),
-    "AVIF": (5, 15, 25, 40, 55, 70),
-    "JPEG XL": (5, 15, 30, 50, 70, 85),
+    "JPEG": (5, 10, 20, 35, 50, 65, 80),
+    "mozjpeg": (5, 10, 20, 35, 50, 70),
+    "WebP": (1, 15, 40, 65, 85),
+    "AVIF": (5, 20, 40, 55, 70),
+    "JPEG XL": (5, 25, 50, 70, 85),
 }
 _MS_SSIM_SIDE = 161
 """Smaller images have no five scales."""
@@ -123,7 +123,8 @@ def _of_skimage() -> list[Image.Image]:
 def _held_out() -> list[Image.Image]:
     paths = load_training_images(f"folder:{HELD_OUT}", 3)
     assert not isinstance(paths, Tensor)
-    return [_off_grid(read_named(path).image) for path in paths]
+    drawn = Wanted(count=PHOTOGRAPHS).order(len(paths))
+    return [_off_grid(read_named(paths[place]).image) for place in drawn]
 
 
 def _cifar10() -> list[Image.Image]:
