@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from comdefend.bench import worker
-from comdefend.bench.jobs import CLASSIFIERS, Job
+from comdefend.bench.jobs import CLASSIFIERS, PHOTOGRAPHS, Job, job_title
 from comdefend.bench.messages import Judge, Open, Opened, Quality, Refused, Run, Timed
 from comdefend.bench.process import Worker
 from comdefend.errors import EngineError
@@ -41,6 +41,13 @@ def test_a_worker_times_and_judges_an_engine(tiny, monkeypatch):
 def test_a_worker_times_other_defences(name):
     job = Job("transform", name, "any", None)
     opened, timed = answers(job, Run(2), kinds=(Opened, Timed))
+    assert opened.seconds > 0
+    assert timed.seconds > 0
+
+
+@pytest.mark.parametrize("job", PHOTOGRAPHS, ids=lambda job: job_title(job.kind, job.name))
+def test_a_worker_times_what_becomes_of_a_photograph(job):
+    opened, timed = answers(job, Run(1), kinds=(Opened, Timed), shape=(1, 40, 48))
     assert opened.seconds > 0
     assert timed.seconds > 0
 

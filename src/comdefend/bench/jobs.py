@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from comdefend.common.defaults import RECOMMENDED
 from comdefend.errors import InputError
 
 Shape = tuple[int, int, int]
@@ -17,22 +18,28 @@ SWEEP: tuple[Shape, ...] = (
     (1, 32, 32), (4, 32, 32), (16, 32, 32), (1, 64, 64), (1, 128, 128), (1, 512, 512),
 )  # fmt: skip
 """Shapes between those, for the figures."""
+LARGE: Shape = (1, 3000, 4000)
+"""A photograph of 12 megapixels: too large for one piece, so `PHOTOGRAPHS` alone do it."""
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 BASELINE = ("torch", "float32")
 RESNET = "resnet50"
 
-Kind = Literal["purifier", "classifier", "transform", "product"]
+Kind = Literal["purifier", "classifier", "transform", "product", "purify", "compress", "decompress"]
+
+_WAYS: tuple[Kind, ...] = ("compress", "decompress")
 
 
 class Job(msgspec.Struct, frozen=True):
     """Something to time.
 
     Attributes:
-        kind: ``purifier``; ``classifier``; ``transform``, a defence without weights; or
-            ``product``, a matrix product, whose speed is the peak that others are compared to.
-        name: Weights, classifier or defence.
-        engine: One of `comdefend.engines.ENGINES`, or the library that computes.
+        kind: ``purifier``; ``classifier``; ``transform``, a defence without weights;
+            ``product``, a matrix product, whose speed is the peak that others are compared to; or
+            what becomes of a photograph: ``purify``, in tiles, ``compress`` to a file, or
+            ``decompress`` that file.
+        name: Weights, classifier, defence or format.
+        engine: One of `comdefend.engines.ENGINES`, ``auto``, or the library that computes.
         precision: None where the job has no choice.
     """
 
@@ -40,6 +47,11 @@ class Job(msgspec.Struct, frozen=True):
     name: str
     engine: str
     precision: str | None
+
+
+def job_title(kind: Kind, name: str) -> str:
+    """Return the name of a job, with what is done where there are several of one name."""
+    return f"{name}, {kind}" if kind in ("purify", *_WAYS) else name
 
 
 PRODUCT_SIDE = 2048
@@ -59,6 +71,17 @@ CLASSIFIERS = tuple(
     for name in ("efficientnet-lite0", RESNET)
     for engine in ("torch", "openvino")
     for precision in ("float32", "bfloat16")
+)
+
+_FORMATS = ("JPEG", "WebP", "AVIF")
+
+PHOTOGRAPHS = (
+    Job("purify", RECOMMENDED, "auto", None),
+    *(
+        Job(kind, name, engine, None)
+        for name, engine in ((RECOMMENDED, "auto"), *((f, "Pillow") for f in _FORMATS))
+        for kind in _WAYS
+    ),
 )
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from comdefend import zoo
 from comdefend.bench.jobs import PRODUCT_SIDE, RESNET, Job, Shape
+from comdefend.bench.photograph import open_photograph
 from comdefend.classifiers import open_classifier
 from comdefend.common.extras import require
 from comdefend.common.processor import native_bf16
@@ -80,4 +81,7 @@ _OPEN: dict[str, Callable[[Job, Tensor, int], Callable[[], Any]]] = {
     "purifier": _purifier,
     "classifier": _classifier,
     "transform": _transform,
+    "purify": open_photograph,
+    "compress": open_photograph,
+    "decompress": open_photograph,
 }

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from comdefend.bench.flops import job_flop
-from comdefend.bench.jobs import PRODUCTS, Job, Shape
+from comdefend.bench.jobs import PRODUCTS, Job, Shape, job_title
 from comdefend.bench.messages import Quality
 from comdefend.bench.process import Worker
 from comdefend.errors import EngineError
@@ -148,7 +148,8 @@ class Rounds:
     def _show(self, job: Job, shape: Shape, turns: int) -> None:
         """Report progress; matrix products come with every group, and do not count."""
         count, height, width = shape
-        what = " ".join(part for part in (job.name, job.engine, job.precision) if part)
+        title = job_title(job.kind, job.name)
+        what = " ".join(part for part in (title, job.engine, job.precision) if part)
         if job.kind == "product":
             self.show(what, 0)
         else:

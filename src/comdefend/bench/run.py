@@ -12,7 +12,9 @@ from comdefend import zoo
 from comdefend.bench.jobs import (
     BASELINE,
     CLASSIFIERS,
+    LARGE,
     PHOTO,
+    PHOTOGRAPHS,
     SHAPES,
     SWEEP,
     TRANSFORMS,
@@ -50,7 +52,8 @@ def run_bench(
     Args:
         output: Folder for ``bench.json``, ``bench.md`` and the figures.
         weights: Purifiers, as `comdefend.load` names them; by default all shipped ones for RGB.
-        shapes: N, H and W of the batches; by default `SHAPES`, and `SWEEP` for the figures.
+        shapes: N, H and W of the batches; by default `SHAPES` and `LARGE`, and `SWEEP` for the
+            figures.
         rounds: How often each is timed, after a warm-up.
         threads: How many compute; by default as many as torch uses.
         progress: Called before every turn.
@@ -96,11 +99,10 @@ def _measure(
 ) -> Record:
     most = max(weights.values())
     jobs = [*purifier_jobs(list(weights)), *TRANSFORMS]
-    channels = {job: weights.get(job.name, most) for job in jobs} | dict.fromkeys(CLASSIFIERS, 3)
-    plan = [
-        (shape, [*jobs, *CLASSIFIERS] if shape == PHOTO and most == 3 else jobs)
-        for shape in shapes or SHAPES
-    ]
+    channels = {job: weights.get(job.name, most) for job in jobs}
+    channels |= dict.fromkeys((*CLASSIFIERS, *PHOTOGRAPHS), 3)
+    others = {PHOTO: [*jobs, *CLASSIFIERS], LARGE: list(PHOTOGRAPHS)} if most == 3 else {}
+    plan = [(shape, others.get(shape, jobs)) for shape in shapes or (*SHAPES, LARGE)]
     done, total = 0, sum(len(jobs) for _, jobs in plan) * (1 + rounds)
 
     def show(label: str, turns: int) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from comdefend.bench.jobs import job_title
 from comdefend.bench.record import Ratio, Record, Row
 
 _HEAD = (
@@ -23,7 +24,7 @@ def rows_table(rows: Sequence[Row]) -> list[str]:
         low, high = (1000 * seconds for seconds in row.seconds_quartiles)
         cells = [
             shape_name(row),
-            row.weights,
+            job_title(row.kind, row.weights),
             row.engine_name,
             figure(row.images_per_second),
             f"{figure(1000 * row.seconds)} ({figure(low)} to {figure(high)})",

@@ -16,8 +16,9 @@ _HELP = """Time purifiers by every engine, beside what you would use instead.
 Every engine in every precision, on 64 images of 32x32, one of 224x224 and one of 1024x1024: images
 per second, GFLOP/s, the share of a matrix product's speed, memory, and how far the output is from
 float32 torch. Beside them JPEG, median, total variation, non-local means, EfficientNet-Lite0 and
-ResNet-50. All take turns, round after round, each in its own process. What this machine cannot run
-is left out and named.
+ResNet-50. Then a photograph of 12 megapixels (1x3000x4000), purified, compressed and decompressed,
+beside JPEG, WebP and AVIF. All take turns, round after round, each in its own process. What this
+machine cannot run is left out and named.
 
 At the end the output folder receives bench.json, bench.md, bench-area.svg and bench-batch.svg; a
 run that is stopped leaves nothing. Takes about half an hour on two cores; run nothing else
