@@ -7,6 +7,7 @@ as JPEG files in is cut off the grid of its blocks, which would otherwise favour
 
 import statistics
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -109,7 +110,7 @@ def measure() -> CodecRates:
         **this_machine(*versions()),
         sets=(
             _measured("scikit-image", _of_skimage, photographs),
-            _measured(HELD_OUT, _held_out, photographs),
+            _measured(HELD_OUT, partial(held_out, PHOTOGRAPHS), photographs),
             _measured("cifar10", _cifar10, small),
         ),
     )
@@ -120,10 +121,11 @@ def _of_skimage() -> list[Image.Image]:
     return [_off_grid(read_named(folder / name).image) for name in SKIMAGE]
 
 
-def _held_out() -> list[Image.Image]:
+def held_out(count: int) -> list[Image.Image]:
+    """Return photographs that no purifier was trained on, drawn with seed 0."""
     paths = load_training_images(f"folder:{HELD_OUT}", 3)
     assert not isinstance(paths, Tensor)
-    drawn = Wanted(count=PHOTOGRAPHS).order(len(paths))
+    drawn = Wanted(count=count).order(len(paths))
     return [_off_grid(read_named(paths[place]).image) for place in drawn]
 
 

@@ -85,7 +85,7 @@ def _binary(name: str, device: str = "cpu") -> ComDefend:
 
 
 # The checksum is there so that a file that has changed is opened anew.
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=8)
 def _open(name: str, sha256: str, bpp: float | None, engine: str, device: str) -> Codec:
     whole = _binary(name, device)
     tables = shipped_tables(sha256, whole.config)

@@ -59,7 +59,7 @@ def compress_image(read: ReadImage, codec: Codec) -> tuple[bytes, tuple[str, ...
         header,
         zlib.compress(profile, 9) if header.profile else b"",
         b"" if read.alpha is None else _alpha_bytes(np.asarray(read.alpha)),
-        _streams(encode_image(codec.engine, canvas), header, codec.tables),
+        code_streams(encode_image(codec.engine, canvas), header, codec.tables),
     )
     return write_container(container), notes
 
@@ -69,8 +69,10 @@ def _alpha_bytes(alpha: npt.NDArray[np.uint8]) -> bytes:
     return zlib.compress(np.diff(alpha, axis=0, prepend=np.uint8(0)).tobytes(), 9)
 
 
-def _streams(code: Code, header: Header, tables: Tables | None) -> tuple[tuple[bytes, ...], ...]:
-    """Return the streams of all tiles at each rate."""
+def code_streams(
+    code: Code, header: Header, tables: Tables | None
+) -> tuple[tuple[bytes, ...], ...]:
+    """Return the streams of a code for each rate of a header: those of all tiles, row by row."""
 
     def packed(tile: tuple[slice, slice]) -> list[bytes]:
         return [
