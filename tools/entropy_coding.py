@@ -27,19 +27,18 @@ from comdefend.codec.levels import to_levels
 from comdefend.codec.reading import read_code
 from comdefend.codec.tables import TOTAL
 from comdefend.codec.writing import code_streams, compress_image
-from comdefend.common.defaults import RECOMMENDED
 from comdefend.common.json_files import save_json
 from comdefend.common.processor import Timed, this_machine
 from comdefend.data.image import ImageCanvas, ReadImage
 from comdefend.data.listing import Wanted
 from comdefend.data.shipped import image_crops
 from comdefend.data.sources import load_image_set
-from tools.codec_rates import held_out
+from tools.codec_rates import HELD_OUT, held_out
 
 RECORD = Path(__file__).parent.parent / "docs" / "records" / "entropy-coding.json"
-IMAGES, ROUNDS = 40, 3
-LARGE, SMALL = (3000, 4000), (512, 512)
-"""Height and width of the photograph that is timed, for the recommended weights and for others."""
+IMAGES, ROUNDS, ENGINE = 40, 3, "torch"
+LARGE, SMALL = (1024, 1024), (256, 256)
+"""Height and width of the photograph that is timed, for purifiers of photographs and for others."""
 
 _Result = TypeVar("_Result")
 
@@ -86,16 +85,15 @@ class EntropyCoding(Timed, frozen=True, kw_only=True):
 
 def measure() -> EntropyCoding:
     """Return the record."""
-    rows, engine = [], ""
+    rows = []
     for name in zoo.weights():
-        codec = open_codec(name)
-        engine = f"{codec.engine.name} {codec.engine.precision}"
+        codec = open_codec(name, engine=ENGINE)
         rows.append(_row(name, codec))
         print(rows[-1], flush=True)
     return EntropyCoding(
-        **this_machine("openvino", "constriction"),
+        **this_machine("constriction"),
         threads=torch.get_num_threads(),
-        engine=engine,
+        engine=ENGINE,
         rows=tuple(rows),
     )
 
@@ -109,7 +107,7 @@ def _row(name: str, codec: Codec) -> CodedRow:
         stored += 8 * sum(len(stream) for rate in container.streams for stream in rate)
         bits += codec.config.code_maps * int(np.prod(container.header.code_size))
         bounds += _bound(container, codec)
-    size = LARGE if name == RECOMMENDED else SMALL
+    size = LARGE if data == HELD_OUT else SMALL
     encoder, coding, decoding, decoder = _seconds(codec, size)
     return CodedRow(
         weights=name,
@@ -129,7 +127,7 @@ def _row(name: str, codec: Codec) -> CodedRow:
 def _images(name: str, channels: int) -> tuple[str, list[Image.Image]]:
     data = zoo.load_record(name)["recipe"]["data"]
     if data.startswith("folder:"):
-        return "photos/val", held_out(IMAGES)
+        return HELD_OUT, held_out(IMAGES)
     arrays = load_image_set(data, "test", channels, Wanted(count=IMAGES)).images
     return data, [_image(array) for array in arrays]
 
