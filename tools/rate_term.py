@@ -40,7 +40,8 @@ LEARNED, MEASURED = 60, 20
 
 Term = Literal["none", "lambda", "bits"]
 RUNS: tuple[tuple[Term, float], ...] = (
-    ("none", 0.0), ("lambda", 1e-3), ("lambda", 4e-3), ("bits", 1e-3), ("bits", 4e-3),
+    ("none", 0.0), ("lambda", 1e-3), ("lambda", 4e-3),
+    ("bits", 1e-3), ("bits", 4e-3), ("bits", 1.6e-2), ("bits", 6.4e-2),
 )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ def test_better_quality_takes_more_bytes():
     low, high = (
         {
             codec.name: len(codec.encode(image))
-            for codec in format_codecs(dict.fromkeys(FORMATS, [q]))
+            for codec in format_codecs(dict.fromkeys(FORMATS, (q,)))
         }
         for q in (10, 80)
     )
