@@ -35,6 +35,8 @@ class Contexts:
         self._values = tuple(
             np.zeros((len(tables.bias), rows * width)) for rows in (-(-height // 2), height // 2)
         )
+        # Room for sums, as memory that is new each time would take longer than they do.
+        self._sums = tuple(np.zeros((5, values.shape[1])) for values in self._values)
         self._known = 0
         self._activity = np.zeros((height, width), np.int32)
 
@@ -66,8 +68,9 @@ class Contexts:
         known, tables = self._known, self._tables
         weights = tables.weights[known, parity, :, :known].astype(np.float64)
         same, other = (self._values[p][:known] for p in (parity, 1 - parity))
-        here, left, right = (weights[:3] @ same).reshape(3, -1, self._width)
-        above, below = (weights[3:] @ other).reshape(2, -1, self._width)
+        beside, around = self._sums[parity][:3], self._sums[1 - parity][3:]
+        here, left, right = np.matmul(weights[:3], same, beside).reshape(3, -1, self._width)
+        above, below = np.matmul(weights[3:], other, around).reshape(2, -1, self._width)
         here[:, 1:] += left[:, :-1]
         here[:, :-1] += right[:, 1:]
         here[1 - parity :] += above[: len(here) - 1 + parity]
@@ -75,8 +78,8 @@ class Contexts:
         predictions = here.astype(np.int64) + int(tables.bias[known, parity])
         activity = self._activity[parity::2]
         if parity == 1:
-            around, unrest = self._own(self._signed(levels[::2]), len(here))
-            for weight, values in zip(tables.own[known].tolist(), around, strict=True):
+            own, unrest = self._own(self._signed(levels[::2]), len(here))
+            for weight, values in zip(tables.own[known].tolist(), own, strict=True):
                 predictions += weight * values
             activity = activity + unrest
         return predictions.reshape(-1), activity.reshape(-1)

@@ -12,6 +12,8 @@ from comdefend.codec.tables import Tables
 from comdefend.common.extras import require
 from comdefend.errors import ImageError
 
+Floats = npt.NDArray[np.float64]
+
 _AT_ONCE = 1 << 17
 """Probabilities that are looked up at once."""
 
@@ -59,13 +61,13 @@ def unpack(data: bytes, known: Bits, maps: int, value_bits: int, tables: Tables 
 def _encode(levels: Levels, known: int, tables: Tables) -> bytes:
     stream, family = _coder()
     encoder = stream.queue.RangeEncoder()
-    contexts = Contexts(tables, *levels.shape[1:])
+    contexts, buffer = Contexts(tables, *levels.shape[1:]), _buffer(tables)
     for number, value in enumerate(levels):
         if number >= known:
             for parity in range(2):
                 symbols = value[parity::2].reshape(-1).astype(np.int32)
                 start = 0
-                for probabilities in _distributions(tables, contexts.rows(parity, value)):
+                for probabilities in _distributions(tables, contexts.rows(parity, value), buffer):
                     end = start + len(probabilities)
                     encoder.encode(symbols[start:end], family, probabilities)
                     start = end
@@ -77,13 +79,13 @@ def _decode(data: bytes, known: Levels, count: int, tables: Tables) -> Levels:
     """Return the values behind the known ones."""
     stream, family = _coder()
     decoder = stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
-    contexts = Contexts(tables, *known.shape[1:])
+    contexts, buffer = Contexts(tables, *known.shape[1:]), _buffer(tables)
     for value in known:
         contexts.add(value)
     levels = np.zeros((count - len(known), *known.shape[1:]), np.uint8)
     for value in levels:
         for parity in range(2):
-            distributions = _distributions(tables, contexts.rows(parity, value))
+            distributions = _distributions(tables, contexts.rows(parity, value), buffer)
             try:
                 symbols = [decoder.decode(family, probabilities) for probabilities in distributions]
             except AssertionError as error:
@@ -94,11 +96,20 @@ def _decode(data: bytes, known: Levels, count: int, tables: Tables) -> Levels:
     return levels
 
 
-def _distributions(tables: Tables, rows: Integers) -> Iterator[npt.NDArray[np.float64]]:
-    """Yield the distributions of places, (count, L), as many at a time as memory allows."""
-    step = max(_AT_ONCE // tables.levels, 1)
-    for start in range(0, len(rows), step):
-        yield tables.distributions[rows[start : start + step]]
+def _buffer(tables: Tables) -> Floats:
+    """Return room for as many distributions as are looked up at once.
+
+    Memory that is new each time would take longer than the rest of the coding.
+    """
+    return np.empty((max(_AT_ONCE // tables.levels, 1), tables.levels))
+
+
+def _distributions(tables: Tables, rows: Integers, buffer: Floats) -> Iterator[Floats]:
+    """Yield the distributions of places, (count, L), as many at a time as there is room for."""
+    for start in range(0, len(rows), len(buffer)):
+        some = rows[start : start + len(buffer)]
+        # Without a mode NumPy would copy.
+        yield np.take(tables.distributions, some, 0, buffer[: len(some)], "clip")
 
 
 def _coder() -> tuple[Any, Any]:
