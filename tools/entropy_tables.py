@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("names", nargs="+", help="shipped weights")
     for name in parser.parse_args().names:
         purifier = load(name)
-        data, images = _images(name, purifier.config.channels)
+        data, images = training_images(name, purifier.config.channels)
         codes = list(_codes(purifier, images))
         tables = learn_tables(codes, 2**purifier.config.value_bits)
         path = ROOT / "src" / "comdefend" / "codec" / "tables" / f"{name}.safetensors"
@@ -46,7 +46,7 @@ def main() -> None:
         print(f"{name}: {len(codes)} images, {path.stat().st_size / 1000:.0f} kB")
 
 
-def _images(name: str, channels: int) -> tuple[str, Iterator[Tensor]]:
+def training_images(name: str, channels: int) -> tuple[str, Iterator[Tensor]]:
     """Return a data set, and its images, (1, C, H, W) uint8, in an order drawn once."""
     generator = torch.Generator().manual_seed(SEED)
     recipe = load_record(name if channels == 1 else RECOMMENDED)["recipe"]
@@ -59,7 +59,9 @@ def _images(name: str, channels: int) -> tuple[str, Iterator[Tensor]]:
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(recipe["seed"]))
     kept = order[recipe["validation"] :]
     drawn = kept[torch.randperm(len(kept), generator=generator)].tolist()
-    return recipe["data"], (read_named(images[index]).pixels(channels) for index in drawn)
+    return recipe["data"], (
+        torch.from_numpy(read_named(images[index]).pixels(channels)) for index in drawn
+    )
 
 
 @torch.inference_mode()
