@@ -12,6 +12,7 @@ from comdefend.evaluation.record import load_record
 from tools.defense_cost import DefenseCost
 from tools.docs.records import Distillation, WeightDecay
 from tools.engine_equality import Engines
+from tools.engine_use import EngineUse
 from tools.kept import Kept
 from tools.photograph_sizes import Sizes
 from tools.service_load import ServiceLoad
@@ -20,9 +21,9 @@ from tools.training_cost import TrainingCost
 DOCS = Path(__file__).parent.parent / "docs"
 RECORDS = sorted([*(DOCS / "records").iterdir(), *(DOCS / "demo").glob("*.json")])
 KINDS = {
-    "bench": Bench,
     "defense-cost": DefenseCost,
     "distillation": Distillation,
+    "engine-use": EngineUse,
     "engines": Engines,
     "kept": Kept,
     "photograph-sizes": Sizes,
@@ -34,7 +35,9 @@ KINDS = {
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_a_record_loads(path):
-    if path.stem in KINDS:
+    if path.stem.startswith("bench-"):
+        assert load_json(Bench, path).rows
+    elif path.stem in KINDS:
         assert load_json(KINDS[path.stem], path)
     elif path.stem.startswith("certified-"):
         assert load_certification(path).levels

@@ -8,9 +8,12 @@ import pytest
 
 from comdefend import zoo
 from comdefend.bench import flops
+from comdefend.bench.jobs import Job, check_job
 from comdefend.bench.record import Record, select
 from comdefend.bench.tables import markdown_table
 from comdefend.common.json_files import load_json
+from comdefend.engines.arrays import choice_for
+from comdefend.errors import InputError
 
 BENCH = [sys.executable, "-m", "comdefend", "bench"]
 FILES = {"bench.json", "bench.md", "bench-area.svg", "bench-batch.svg"}
@@ -40,6 +43,26 @@ def test_a_run_by_command_line(tiny, tmp_path):
         assert row.share_of_peak is None or row.share_of_peak > 0
     assert "float32" in {peak.precision for peak in record.peaks}
     assert all(left_out.reason for left_out in record.left_out)
+
+
+@pytest.mark.slow
+def test_a_quick_run_says_what_auto_takes(tiny, tmp_path):
+    command = [*BENCH, "--quick", "-w", tiny, "--threads", "1", "-o", "out"]
+    out = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert out.returncode == 0, out.stderr
+    taken = choice_for(zoo.load_arrays(tiny))
+    assert f"{tiny}: auto takes openvino in {taken.precision} (fastest first, " in out.stdout
+    record = load_json(Record, tmp_path / "out/bench.json")
+    assert select(record.rows, weights=tiny, engine="openvino", precision=taken.precision)
+    assert select(record.rows, weights="webp:75")
+    assert {row.size for row in record.rows} == {(1, 224, 224)}
+
+
+def test_what_a_machine_lacks_costs_no_process(tiny):
+    check_job(Job("purifier", tiny, "openvino", "float32"))
+    for engine, precision in (("onnxruntime", "int8"), ("openvino", "int8")):
+        with pytest.raises(InputError, match="precision"):
+            check_job(Job("purifier", tiny, engine, precision))
 
 
 def test_a_run_that_is_stopped_leaves_nothing(tiny, tmp_path):

@@ -56,7 +56,7 @@ class _Case(NamedTuple):
 
 def charts() -> dict[str, str]:
     """Return every figure by its path below ``docs``."""
-    bench = read(Benchmark, "bench")
+    bench = read(Benchmark, "bench-avx512")
     figures = {name: draw(bench) for name, draw in FIGURES.items()}
     figures |= {name: ladder(evaluation(name)) for name in _LADDERS}
     figures["noise"] = noise(evaluation("noise"))

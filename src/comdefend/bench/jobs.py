@@ -21,6 +21,9 @@ SWEEP: tuple[Shape, ...] = (
 LARGE: Shape = (1, 3000, 4000)
 """A photograph of 12 megapixels: too large for one piece, so `PHOTOGRAPHS` alone do it."""
 
+WEIGHTS = ("photo", "photo-guided", "rgb-variable@2", "rgb-12bpp-lite", "rgb-12bpp")
+"""What is timed unless a user names others: what is recommended, and the paper's network."""
+
 PRECISIONS = ("float32", "bfloat16", "int8")
 BASELINE = ("torch", "float32")
 RESNET = "resnet50"
@@ -61,6 +64,7 @@ PRODUCTS = tuple(Job("product", "matrix product", "torch", p) for p in PRECISION
 
 TRANSFORMS = (
     Job("transform", "jpeg:75", "Pillow", None),
+    Job("transform", "webp:75", "Pillow", None),
     Job("transform", "median:3", "torch", None),
     Job("transform", "tv:0.1", "scikit-image", None),
     Job("transform", "nl-means", "scikit-image", None),
@@ -96,6 +100,39 @@ def purifier_jobs(weights: Sequence[str]) -> list[Job]:
         for engine in ENGINES
         for precision in PRECISIONS
     ]
+
+
+def check_job(job: Job) -> None:
+    """Refuse what this machine cannot compute, before a process is started for it.
+
+    Raises:
+        InputError: It lacks the precision, or there is no calibration for it.
+    """
+    from comdefend import zoo
+    from comdefend.engines.arrays import choice_for
+    from comdefend.engines.choice import choose
+
+    if job.kind == "purifier":
+        choice_for(zoo.load_arrays(job.name), job.engine, str(job.precision))
+    elif job.kind == "classifier":
+        choose(job.engine, str(job.precision), "cpu", calibrated=False)
+
+
+def quick_jobs(weights: Sequence[str]) -> list[Job]:
+    """Return what `auto` takes for each, torch in float32 for the first, and what to compare with.
+
+    Raises:
+        InputError, DataMissingError, WeightsError: As for `comdefend.load`.
+    """
+    from comdefend import zoo
+    from comdefend.engines.arrays import choice_for
+
+    chosen = {name: choice_for(zoo.load_arrays(name)) for name in weights}
+    found = [Job("purifier", name, auto.name, auto.precision) for name, auto in chosen.items()]
+    found += [Job("purifier", weights[0], *BASELINE), *TRANSFORMS[:3]]
+    engines = {job.engine for job in found}
+    found += [job for job in CLASSIFIERS if job.engine in engines - {"torch"}]
+    return list(dict.fromkeys(found))
 
 
 def check_arguments(output: Path, rounds: int, threads: int | None) -> None:

@@ -13,6 +13,8 @@ def ratios(rows: Iterable[Row]) -> list[Ratio]:
     ``against_baseline``: time of the largest network in float32 torch over that of each purifier
     by its fastest engine.
 
+    ``against_float32``: time in float32 over that in each other precision, by the same engine.
+
     ``against_resnet``: time of ResNet-50 over that of each purifier, by the same engine in the same
     precision, and, where that is another pair, each in its fastest precision.
 
@@ -26,6 +28,7 @@ def ratios(rows: Iterable[Row]) -> list[Ratio]:
     largest = max(purifiers, key=lambda row: row.gflop or 0).weights
     return [
         *_against_baseline(purifiers, largest),
+        *_against_float32(purifiers),
         *_against_resnet(purifiers, select(rows, weights=RESNET)),
         *_share_of_peak(select(purifiers, weights=largest, precision="bfloat16")),
     ]
@@ -42,6 +45,15 @@ def _against_baseline(purifiers: Sequence[Row], largest: str) -> list[Ratio]:
         for name in _names(purifiers)
         if (best := fastest(purifiers, weights=name))
         for base in select(purifiers, weights=largest, engine=engine, precision=precision)
+    ]
+
+
+def _against_float32(purifiers: Sequence[Row]) -> list[Ratio]:
+    return [
+        _ratio("against_float32", row, base)
+        for row in purifiers
+        if row.precision != "float32"
+        for base in select(purifiers, weights=row.weights, engine=row.engine, precision="float32")
     ]
 
 

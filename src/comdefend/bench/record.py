@@ -80,7 +80,7 @@ class Ratio(Subject, frozen=True, kw_only=True):
     """How one row compares with another; see `comdefend.bench.ratios`.
 
     Attributes:
-        what: ``against_baseline``, ``against_resnet`` or ``peak_bfloat16``.
+        what: ``against_baseline``, ``against_float32``, ``against_resnet`` or ``peak_bfloat16``.
         value: The ratio; above 1 is in the purifier's favour.
         to: What it is compared with; None for the peak.
     """

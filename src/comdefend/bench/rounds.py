@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from comdefend.bench.flops import job_flop
-from comdefend.bench.jobs import PRODUCTS, Job, Shape, job_title
+from comdefend.bench.jobs import PRODUCTS, Job, Shape, check_job, job_title
 from comdefend.bench.messages import Quality
 from comdefend.bench.process import Worker
-from comdefend.errors import EngineError
+from comdefend.errors import EngineError, InputError
 
 TURN_SECONDS = 0.3
 """A turn repeats the job until about this much time has passed."""
@@ -94,8 +94,9 @@ class Rounds:
             job = (products or waiting).pop(0)
             self._show(job, shape, 1)
             try:
+                check_job(job)
                 worker = Worker(job, self.channels.get(job, 1), shape, self.threads)
-            except EngineError as error:
+            except (EngineError, InputError) as error:
                 self.refused[job] = str(error), None if job in PRODUCTS else shape
                 self._show(job, shape, self.rounds)
                 continue

@@ -18,10 +18,12 @@ from comdefend.bench.jobs import (
     SHAPES,
     SWEEP,
     TRANSFORMS,
+    WEIGHTS,
     Job,
     Shape,
     check_arguments,
     purifier_jobs,
+    quick_jobs,
 )
 from comdefend.bench.messages import Quality
 from comdefend.bench.ratios import ratios
@@ -32,6 +34,8 @@ from comdefend.common.atomic import atomic_write, make_folder
 from comdefend.common.extras import require_extra
 from comdefend.common.json_files import save_json
 from comdefend.common.processor import this_machine
+
+QUICK_ROUNDS = 3
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, the turns that are over, and all turns."""
@@ -44,6 +48,7 @@ def run_bench(
     rounds: int = 7,
     threads: int | None = None,
     progress: Progress = lambda label, done, total: None,
+    quick: bool = False,
 ) -> Record:
     """Time purifiers by every engine, and beside them what a user would take instead.
 
@@ -51,12 +56,13 @@ def run_bench(
 
     Args:
         output: Folder for ``bench.json``, ``bench.md`` and the figures.
-        weights: Purifiers, as `comdefend.load` names them; by default all shipped ones for RGB.
+        weights: Purifiers, as `comdefend.load` names them; by default `WEIGHTS`.
         shapes: N, H and W of the batches; by default `SHAPES` and `LARGE`, and `SWEEP` for the
             figures.
         rounds: How often each is timed, after a warm-up.
         threads: How many compute; by default as many as torch uses.
         progress: Called before every turn.
+        quick: Time only what ``auto`` takes, one image of 224x224, `QUICK_ROUNDS` times.
 
     Raises:
         InputError: Unknown weights, an output that is a file, or no round or thread.
@@ -73,9 +79,13 @@ def run_bench(
     make_folder(output)
     try:
         record = _measure(
-            channels, list(dict.fromkeys(shapes)), rounds,
-            torch.get_num_threads() if threads is None else threads, progress,
-        )  # fmt: skip
+            channels,
+            [PHOTO] if quick else list(dict.fromkeys(shapes)),
+            QUICK_ROUNDS if quick else rounds,
+            torch.get_num_threads() if threads is None else threads,
+            progress,
+            quick,
+        )
         for name, draw in FIGURES.items():
             atomic_write(output / f"{name}.svg", draw(record).svg.encode())
         atomic_write(output / "bench.md", markdown_table(record).encode())
@@ -90,12 +100,16 @@ def run_bench(
 
 def _channels(weights: Sequence[str]) -> dict[str, int]:
     """Return the channels of each purifier's images."""
-    channels = {name: zoo.load(name).config.channels for name in weights or zoo.weights()}
-    return channels if weights else {name: c for name, c in channels.items() if c == 3}
+    return {name: zoo.load_arrays(name).config.channels for name in weights or WEIGHTS}
 
 
 def _measure(
-    weights: dict[str, int], shapes: list[Shape], rounds: int, threads: int, progress: Progress
+    weights: dict[str, int],
+    shapes: list[Shape],
+    rounds: int,
+    threads: int,
+    progress: Progress,
+    quick: bool,
 ) -> Record:
     most = max(weights.values())
     jobs = [*purifier_jobs(list(weights)), *TRANSFORMS]
@@ -103,6 +117,8 @@ def _measure(
     channels |= dict.fromkeys((*CLASSIFIERS, *PHOTOGRAPHS), 3)
     others = {PHOTO: [*jobs, *CLASSIFIERS], LARGE: list(PHOTOGRAPHS)} if most == 3 else {}
     plan = [(shape, others.get(shape, jobs)) for shape in shapes or (*SHAPES, LARGE)]
+    if quick:
+        plan = [(PHOTO, [job for job in quick_jobs(list(weights)) if job in channels])]
     done, total = 0, sum(len(jobs) for _, jobs in plan) * (1 + rounds)
 
     def show(label: str, turns: int) -> None:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from comdefend.errors import InputError
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -28,6 +30,8 @@ _EPILOG = """Examples:
 
 comdefend bench --output bench/
 
+comdefend bench --quick --output bench/
+
 comdefend bench --weights runs/mine/purifier.safetensors --shape 16x64x64 --output bench/"""
 
 
@@ -39,7 +43,7 @@ def bench(
             "--weights",
             "-w",
             help="Shipped weights, or a .safetensors file; repeat for more.",
-            show_default="all shipped ones for RGB",
+            show_default="the recommended ones",
         ),
     ] = [],  # noqa: B006, Typer makes a new list for each call
     shape: Annotated[
@@ -48,6 +52,12 @@ def bench(
             help="Images as NxHxW instead of those above; repeat for more.", show_default=False
         ),
     ] = [],  # noqa: B006
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="Two minutes: one image of 224x224 by what auto takes, and why it does."
+        ),
+    ] = False,
     rounds: Annotated[int, typer.Option(help="How often each job is timed.")] = 7,
     threads: Annotated[
         int | None, typer.Option(help="Threads that compute.", show_default="torch's default")
@@ -57,9 +67,11 @@ def bench(
     from rich.console import Console
     from rich.markdown import Markdown
 
-    from comdefend.bench.jobs import check_arguments, parse_shape
+    from comdefend.bench.jobs import WEIGHTS, check_arguments, parse_shape
 
     shapes = [parse_shape(text) for text in shape]
+    if quick and shapes:
+        raise InputError("--quick times one image of 224x224; leave --shape out")
     check_arguments(output, rounds, threads)
     # Only now, since torch takes seconds to import.
     from comdefend.bench.run import run_bench
@@ -67,6 +79,13 @@ def bench(
     from comdefend.cli.options import progress_bar
 
     with progress_bar() as show:
-        record = run_bench(output, weights, shapes, rounds, threads, show)
+        record = run_bench(output, weights, shapes, rounds, threads, show, quick)
     Console().print(Markdown(markdown_table(record)))
+    if quick:
+        from comdefend import zoo
+        from comdefend.engines.arrays import choice_for
+
+        for name in weights or WEIGHTS:
+            taken = choice_for(zoo.load_arrays(name))
+            print(f"{name}: auto takes {taken.name} in {taken.precision} ({taken.why})")
     print(f"{output}/bench.json")
