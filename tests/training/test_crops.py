@@ -1,3 +1,6 @@
+import statistics
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -108,3 +111,24 @@ def test_all_damaged_files_are_named_before_the_training(files, tmp_path):
         (tmp_path / name).write_bytes(files[0].read_bytes()[:-80])
     with pytest.raises(ImageError, match=r"2 of 4 images .*a\.png: .*; .*b\.png: .* Move them"):
         FileCrops([*files, tmp_path / "a.png", tmp_path / "b.png"], 16, 3)
+
+
+class Slow(FileCrops):
+    def __getitem__(self, crop):
+        time.sleep(0.1)
+        return super().__getitem__(crop)
+
+
+def test_a_step_does_not_wait_for_crops_that_could_be_cut_during_the_one_before(files, recipes):
+    recipe = replace(recipes["purifier"], steps=7, epoch_steps=7)
+    waits = []
+    # Cutting takes 0.1 s for each crop of a batch of four, and computing twice as long.
+    loader = iter(step_loader(Slow(files, 8, 3), 8, recipe, lambda: 0))
+    for _ in range(7):
+        began = time.perf_counter()
+        batch = next(loader)
+        waits.append(time.perf_counter() - began)
+        assert len(batch) == 4
+        time.sleep(0.8)
+    # The first waits for the process to start.
+    assert statistics.median(waits[1:]) < 0.2
