@@ -32,8 +32,10 @@ from tools.docs.tables import (
     sizes,
     speed,
     training,
+    use,
 )
 from tools.engine_equality import Engines
+from tools.engine_use import EngineUse
 from tools.kept import Kept
 from tools.photograph_sizes import Sizes
 
@@ -49,7 +51,9 @@ FUNCTIONS: dict[str, Callable[..., object]] = {
     "attacks_through": experiment.attacks_through,
     "bench_machine": bench.machine,
     "bench_ms": bench.milliseconds,
-    "bench_notes": bench.notes,
+    "bench_classes": bench.classes,
+    "bench_missing": bench.missing,
+    "bench_share_of_resnet": bench.share_of_resnet,
     "bench_ratio": bench.ratio,
     "bench_short": bench.short,
     "bench_table": bench.full,
@@ -68,7 +72,10 @@ FUNCTIONS: dict[str, Callable[..., object]] = {
     "distillation": training.distillation,
     "distillation_record": lambda: read(Distillation, "distillation"),
     "decay_record": lambda: read(WeightDecay, "weight-decay"),
+    "engine_use": lambda: read(EngineUse, "engine-use"),
     "engines": speed.engines,
+    "engines_called": use.called,
+    "engines_first": use.first,
     "engines_change": speed.largest_change,
     "engines_record": lambda: read(Engines, "engines"),
     "figures": lambda name: Figures(evaluation(name)),

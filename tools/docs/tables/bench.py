@@ -3,18 +3,70 @@
 from comdefend.bench import tables
 from comdefend.bench.jobs import BASELINE, PHOTO
 from comdefend.bench.record import Record, fastest, select
-from tools.docs.markdown import table
-from tools.docs.records import describe, read
+from comdefend.report.summary import percent
+from tools.docs.markdown import EMPTY, table
+from tools.docs.records import RECORDS, describe, read
+
+CLASSES = {
+    "avx2": "AVX2",
+    "avx512": "AVX-512 with VNNI",
+    "amx": "AMX",
+    "arm": "ARM",
+    "cuda": "CUDA",
+}
+"""Class of processor, as a record's name ends -> its title."""
+
+_SHOWN = "avx512"
+"""The class that tables and figures of speed are of, unless they say otherwise."""
 
 
 def full() -> str:
-    """Every row that a run of the benchmark measured."""
-    return "\n".join(tables.rows_table(_record().rows))
+    """Every row that a run of the benchmark measured, and its notes, class by class."""
+    parts = []
+    for name in measured():
+        record = _record(name)
+        link = f"[record](../records/bench-{name}.json)"
+        parts += [f"## {CLASSES[name]}", f"{describe(record)}; {link}, made by `comdefend bench`."]
+        parts += [
+            "\n".join(lines) for lines in (tables.rows_table(record.rows), tables.notes(record))
+        ]
+    return "\n\n".join(parts)
 
 
-def notes() -> str:
-    """Peaks, ratios, and what was left out."""
-    return "\n".join(tables.notes(_record()))
+def measured() -> list[str]:
+    """Return the classes of processors of which there is a record."""
+    return [name for name in CLASSES if (RECORDS / f"bench-{name}.json").is_file()]
+
+
+def missing() -> str:
+    """The classes of which there is none."""
+    return ", ".join(title for name, title in CLASSES.items() if name not in measured())
+
+
+def classes() -> str:
+    """One image of 224x224 by the fastest engine of each, for all classes side by side."""
+    records = {name: _record(name) for name in measured()}
+    rows = {name: select(record.rows, size=PHOTO) for name, record in records.items()}
+    everything = dict.fromkeys(row.weights for found in rows.values() for row in found)
+    lines = []
+    for what in everything:
+        line = [what]
+        for found in rows.values():
+            best = fastest(found, weights=what)
+            line += [tables.figure(1000 * best.seconds), best.engine_name] if best else [EMPTY] * 2
+        lines.append(line)
+    head = [""]
+    for name in records:
+        head += [f"{CLASSES[name]}: milliseconds", "computed by"]
+    return table(head, lines)
+
+
+def share_of_resnet(weights: str, name: str) -> str:
+    """How much of ResNet-50's time a purifier takes, by OpenVINO in float32."""
+    wanted = {"what": "against_resnet", "engine": "openvino", "precision": "float32"}
+    found = select(_record(name).ratios, weights=weights, **wanted)
+    (ratio,) = (one for one in found if one.to and one.to.precision == "float32")
+    return percent(1 / ratio.value, 0)
 
 
 def machine() -> str:
@@ -49,5 +101,5 @@ def ratio(weights: str) -> str:
     return f"{found.value:.1f}"
 
 
-def _record() -> Record:
-    return read(Record, "bench")
+def _record(name: str = _SHOWN) -> Record:
+    return read(Record, f"bench-{name}")
