@@ -128,7 +128,7 @@ def measure() -> RateTerm:
 
 def _read(paths: Sequence[Path]) -> list[Tensor]:
     """Return (1, 3, H, W) uint8 images."""
-    return [read_named(path).pixels(3) for path in paths]
+    return [torch.from_numpy(read_named(path).pixels(3)) for path in paths]
 
 
 def _trained(photographs: Sequence[Tensor], term: Term, weight: float) -> ComDefend:

@@ -14,7 +14,7 @@ from typing import Any
 
 from comdefend import zoo
 from comdefend.training.run import model_card
-from comdefend.zoo.files import read_kind
+from comdefend.zoo.stored import read_kind
 
 SHIPPED = Path(__file__).parent.parent / "src" / "comdefend" / "zoo" / "shipped"
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from comdefend.certification.base import BaseClassifier, check_repeats
-from comdefend.common.processor import native_bf16, native_int8
+from comdefend.common.processor import filter_bits, native_bf16
 from comdefend.defenses import DefendedClassifier, load_defense
 from comdefend.errors import InputError
 
@@ -49,7 +49,8 @@ def test_a_classifier_that_no_engine_can_compute_stays_in_torch(fashion):
 
 
 @pytest.mark.parametrize(
-    ("precision", "native"), [("bfloat16", native_bf16), ("int8", native_int8)]
+    ("precision", "native"),
+    [("bfloat16", lambda: native_bf16("cpu")), ("int8", lambda: filter_bits() is not None)],
 )
 def test_lower_precisions_are_other_base_classifiers(fashion, precision, native):
     purifier = load_defense("gray-2bpp-robust")

@@ -63,7 +63,8 @@ def test_every_bit_of_a_photograph_is_the_networks(small):
     purifier = comdefend.load("photo")
     pixels = ImageCanvas(ReadImage(small), 3)
     code = encode_image(purifier, pixels)
-    floats = pixels.read(slice(0, small.height), slice(0, small.width)).float() / 255
+    read = pixels.read(slice(0, small.height), slice(0, small.width))
+    floats = torch.from_numpy(read).float() / 255
     with torch.inference_mode():
         expected = purifier.encode(floats)[0].numpy()
     assert (code.read(128, EVERYTHING, EVERYTHING) != expected).mean() < 1e-3

@@ -7,7 +7,6 @@ import zlib
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
@@ -72,7 +71,7 @@ def test_alpha_is_kept_and_not_purified(tmp_path):
     image = noise("RGBA")
     image.save(tmp_path / "in.png")
     read = read_image(tmp_path / "in.png")
-    black = read.with_pixels(torch.zeros(1, 3, 5, 7, dtype=torch.uint8))
+    black = read.with_pixels(np.zeros((1, 3, 5, 7), np.uint8))
     assert black.image.getchannel("A").tobytes() == image.getchannel("A").tobytes()
     assert not np.asarray(black.image.convert("RGB")).any()
 

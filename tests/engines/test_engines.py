@@ -1,15 +1,16 @@
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 
-from comdefend.common.processor import native_bf16, native_int8
+from comdefend.common.processor import filter_bits, native_bf16, processor_class
 from comdefend.defenses.randomized import dithered
-from comdefend.engines import ENGINES, check_engine, open_engine, opening, pytorch
-from comdefend.engines.graphs import openvino_core
+from comdefend.engines import ENGINES, arrays, check_engine, choice, open_engine, pytorch
+from comdefend.engines.open_vino import openvino_core
 from comdefend.errors import EngineError, ExtraMissingError, InputError, InputTypeError
 from comdefend.nn.config import PurifierConfig
 from comdefend.nn.purifier import ComDefend
@@ -51,7 +52,7 @@ def decided_images(purifier, shape):
 def opened(purifier, name, precision):
     if precision == "bfloat16" and not native_bf16("cpu"):
         pytest.skip("this processor lacks bfloat16")
-    if precision == "int8" and not native_int8():
+    if precision == "int8" and filter_bits() is None:
         pytest.skip("this processor lacks sums of 8-bit products")
     return open_engine(purifier, name, precision, threads=1)
 
@@ -143,19 +144,22 @@ def test_auto_takes_what_is_installed(tiny, monkeypatch):
     assert (engine.name, engine.precision) == ("openvino", best)
     # Without its telemetry.
     assert sys.modules["openvino_telemetry"] is None
-    monkeypatch.setattr(opening.importlib.util, "find_spec", lambda name: None)
+    assert engine.why.startswith(f"fastest first, openvino on {processor_class()} computes in ")
+    monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: None)
     engine = open_engine(tiny)
     assert (engine.name, engine.precision) == ("torch", best)
-    monkeypatch.setattr(opening, "native_bf16", lambda device: False)
+    monkeypatch.setattr(choice, "native_bf16", lambda device: False)
     assert open_engine(tiny).precision == "float32"
     with pytest.raises(InputError, match="'bfloat16': this processor lacks it; take float32"):
         open_engine(tiny, "torch", "bfloat16")
 
 
 def test_auto_takes_8_bit_integers_where_they_are_calibrated(gray, monkeypatch):
-    monkeypatch.setattr(opening, "native_int8", lambda: True)
-    assert open_engine(gray).precision == "int8"
-    monkeypatch.setattr(opening, "native_int8", lambda: False)
+    for bits in (7, 8):
+        monkeypatch.setattr(arrays, "filter_bits", lambda bits=bits: bits)
+        monkeypatch.setattr(choice, "filter_bits", lambda bits=bits: bits)
+        assert open_engine(gray).precision == "int8"
+    monkeypatch.setattr(choice, "filter_bits", lambda: None)
     assert open_engine(gray).precision != "int8"
     with pytest.raises(InputError, match="'int8': this processor lacks it; take float32"):
         open_engine(gray, "openvino", "int8")
@@ -209,3 +213,16 @@ os.kill(os.getpid(), signal.SIGINT)
 """
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (out.returncode, out.stdout) == (0, "answered\n"), out.stderr
+
+
+@pytest.mark.parametrize("name", ["torch", "onnxruntime", "openvino"])
+def test_threads_that_call_at_once_get_what_one_gets(tiny, name):
+    engine = open_engine(tiny, name, "float32", threads=1)
+    images = [decided_images(tiny, (1, 3, 8 + 4 * (n % 3), 16)) for n in range(24)]
+    serial = [(engine(image), engine.encode(image)) for image in images]
+    # Opened anew, so that its parts are opened by several threads too.
+    engine = open_engine(tiny, name, "float32", threads=1)
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda image: (engine(image), engine.encode(image)), images))
+    for alone, found in zip(serial, together, strict=True):
+        torch.testing.assert_close(found, alone, atol=1e-5, rtol=1e-5)

@@ -3,18 +3,31 @@ import pytest
 import torch
 
 from comdefend.nn.config import PurifierConfig
+from comdefend.nn.images import to_bytes
 from comdefend.nn.purifier import ComDefend
 from comdefend.purify.batches import Batches
 
 
-class TensorCanvas:
+class OnBytes:
+    """What purifies floats, as an engine purifies bytes."""
+
+    def __init__(self, purifier):
+        self.purifier, self.config = purifier, purifier.config
+
+    @torch.inference_mode()
+    def purify_bytes(self, images):
+        purified = self.purifier(torch.from_numpy(images).float() / 255)
+        return to_bytes(purified).numpy(), purified.isfinite().flatten(1).all(1).numpy()
+
+
+class ArrayCanvas:
     """(1, C, H, W) uint8 as a canvas."""
 
     def __init__(self, pixels):
         self.pixels, self.size = pixels, tuple(pixels.shape[-2:])
 
     def read(self, rows, columns):
-        return self.pixels[..., rows, columns].clone()
+        return self.pixels[..., rows, columns].copy()
 
     def write(self, rows, columns, pixels):
         self.pixels[..., rows, columns] = pixels
@@ -25,10 +38,10 @@ def purify_images():
     """Purify copies of (1, C, H, W) uint8 images together; return them, and which are done."""
 
     def purify(purifier, images, tile):
-        batches, done = Batches(purifier, tile), {}
-        copies = [image.clone() for image in images]
+        batches, done = Batches(OnBytes(purifier), tile), {}
+        copies = [image.clone() for image in images]  # which share their memory with the canvas
         for n, copy in enumerate(copies):
-            batches.add(TensorCanvas(copy), lambda error, n=n: done.update({n: not error}))
+            batches.add(ArrayCanvas(copy.numpy()), lambda error, n=n: done.update({n: not error}))
         batches.flush()
         assert sorted(done) == list(range(len(images)))
         return copies, [done[n] for n in range(len(images))]
@@ -59,7 +72,6 @@ class InDouble:
 
     def __init__(self, purifier):
         self.purifier, self.config = purifier.double(), purifier.config
-        self.device = torch.device("cpu")
 
     def __call__(self, images):
         return self.purifier(images.double())

@@ -317,7 +317,32 @@ def test_a_rate_replaces_the_one_in_the_name(tmp_path, chelsea):
         purified("rgb-variable@2", bpp=4)
 
 
-def test_purifying_imports_neither_attacks_nor_data_sets_nor_training(tmp_path):
+def test_purifying_by_an_engine_imports_no_torch_and_little_else(tmp_path, chelsea):
+    chelsea.crop((0, 0, 64, 48)).save(tmp_path / "cat.png")
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from comdefend.cli import main\n"
+        "try:\n    main()\n"
+        "except SystemExit:\n    pass\n"
+        "status = Path('/proc/self/status')\n"
+        "told = status.read_text() if status.is_file() else 'VmHWM: 0'\n"
+        "print(told.partition('VmHWM:')[2].split()[0])\n"
+        "print(*sys.modules)"
+    )
+    for engine in ("openvino", "onnxruntime"):
+        command = [sys.executable, "-c", script, "purify", tmp_path / "cat.png", tmp_path / "out",
+                   "--overwrite", "--engine", engine]  # fmt: skip
+        out = subprocess.run(command, capture_output=True, text=True, check=True)
+        done, resident, modules = out.stdout.splitlines()
+        assert done == "1 purified"
+        # The peak in units of 1024 bytes, which only Linux tells; torch alone takes more.
+        assert int(resident) <= 350_000
+        imported = set(modules.split())
+        assert not imported & {"torch", "torchvision", "lightning", "pandas", "scipy", "matplotlib"}
+
+
+def test_purifying_imports_neither_attacks_nor_data_sets_nor_training():
     script = (
         "import sys\nfrom comdefend import purify_files\n"
         "print(*(name for name in sys.modules if name.startswith('comdefend.')))"

@@ -8,12 +8,12 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import comdefend
 from comdefend.data.image_files import read_image
 from comdefend.engines.engine import Engine
-from comdefend.engines.opening import open_engine
 from comdefend.purify import files, pipeline
 from comdefend.zoo import save_weights
 
@@ -29,13 +29,17 @@ def make_images(folder, count, shapes=SHAPES):
     return folder
 
 
+def pixels_of(path):
+    return torch.from_numpy(read_image(path).pixels(3))
+
+
 def test_many_images_in_order_each_as_if_alone(tmp_path, tiny, purify_alone, monkeypatch):
     folder = make_images(tmp_path / "in", 40)
     (folder / "0013.png").write_bytes((folder / "0013.png").read_bytes()[:900])
     batches = []
-    call = Engine.__call__
+    call = Engine.purify_bytes
     monkeypatch.setattr(
-        Engine, "__call__", lambda engine, x: (batches.append(len(x)), call(engine, x))[1]
+        Engine, "purify_bytes", lambda engine, x: (batches.append(len(x)), call(engine, x))[1]
     )
     seen = []
     results = comdefend.purify_files(
@@ -48,8 +52,8 @@ def test_many_images_in_order_each_as_if_alone(tmp_path, tiny, purify_alone, mon
     assert len(batches) == len(SHAPES)
     for result in results:
         if result.status == "purified":
-            alone = purify_alone(tiny, read_image(result.source).pixels(3)).int()
-            together = read_image(result.target).pixels(3).int()
+            alone = purify_alone(tiny, pixels_of(result.source)).int()
+            together = pixels_of(result.target).int()
             # Rounding may turn a bit, or a value on the edge between two; another image differs
             # everywhere.
             assert ((together - alone).abs() > 1).float().mean() < 0.1
@@ -135,29 +139,23 @@ def test_out_of_memory_is_a_line_and_stops_nothing(tmp_path, tiny, monkeypatch):
         assert failed == [("0002.png", "needs more memory than there is")]
 
 
-def test_a_fast_engine_is_opened_where_it_pays(tmp_path, tiny, monkeypatch):
-    folder = make_images(tmp_path / "in", 3)
+def test_torch_computes_only_what_needs_it(tmp_path, tiny, monkeypatch):
+    folder = make_images(tmp_path / "in", 2)
+    path = tmp_path / "tiny.safetensors"
+    save_weights(path, tiny, {})
     opened = []
 
-    def note(purifier, engine, precision):
-        opened.append((engine, precision))
-        return open_engine(purifier, "torch", "float32")
+    def note(*arguments):
+        opened.append(type(files_open(*arguments)).__name__)
+        return files_open(*arguments)
 
-    monkeypatch.setattr(files, "open_engine", note)
-    comdefend.purify_files(folder, tmp_path / "out", tiny)
-    comdefend.purify_files(folder, tmp_path / "out", tiny, precision="float32", overwrite=True)
-    comdefend.purify_files(folder, tmp_path / "out", tiny, engine="openvino", overwrite=True)
-    monkeypatch.setattr(files, "FEW_PIXELS", 2000)
-    comdefend.purify_files(folder, tmp_path / "out", tiny, overwrite=True)
-    comdefend.purify_files(folder, tmp_path / "out", tiny)
-    monkeypatch.setattr(files, "FEW_PIXELS", 10**9)
-    monkeypatch.setattr(files, "_FEW_FILES", 2)
-    comdefend.purify_files(folder, tmp_path / "out", tiny, overwrite=True)
-    assert opened == [
-        ("torch", "auto"), ("auto", "float32"), ("openvino", "auto"), ("auto", "auto"),
-        # Nothing left to do.
-        ("torch", "auto"), ("auto", "auto"),
-    ]  # fmt: skip
+    files_open = files.open_for_files
+    monkeypatch.setattr(files, "open_for_files", note)
+    for weights, options in (
+        (path, {}), (path, {"engine": "onnxruntime"}), (path, {"engine": "torch"}), (tiny, {}),
+    ):  # fmt: skip
+        comdefend.purify_files(folder, tmp_path / "out", weights, overwrite=True, **options)
+    assert opened == ["ByteEngine", "ByteEngine", "Engine", "Engine"]
 
 
 def test_ctrl_c_leaves_nothing_half_written(tmp_path, tiny):

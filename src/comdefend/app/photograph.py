@@ -2,6 +2,7 @@
 
 import io
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -41,4 +42,5 @@ def read_photograph(data: bytes) -> Image.Image:
 
 def prepared(photograph: Image.Image, wanted: Wanted) -> Tensor:
     """Return a photograph as a classifier sees it, (1, 3, H, W) float in [0, 1]."""
-    return ReadImage(wanted.fit(photograph)).pixels(3).float() / 255
+    pixels = ReadImage(wanted.fit(photograph)).pixels(3)
+    return torch.from_numpy(pixels).float() / 255

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from comdefend.common.processor import may_have_gpu
 from comdefend.engines.backends import ENGINES
 from comdefend.errors import InputError
 
@@ -136,8 +137,8 @@ def open_device(name: str) -> str:
     """
     if name not in ("auto", "cpu", "cuda", "mps"):
         raise InputError(f"unknown device '{name}'; use auto, cpu, cuda or mps")
-    if name == "cpu":
-        return name
+    if name == "cpu" or (name == "auto" and not may_have_gpu()):
+        return "cpu"
     # Only now, since it takes seconds to import.
     import torch
 

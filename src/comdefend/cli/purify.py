@@ -32,8 +32,8 @@ comdefend, and the same addresses or a shared disk. Where a machine is lost, the
 files; what it had written counts.
 
 Files are read and written while others are computed, and small images are computed in batches. Of
-the engines, auto takes the fastest that is installed, or torch, which opens at once, if there is
-little to do."""
+the engines, auto takes the fastest that is installed; OpenVINO and ONNX Runtime do without torch,
+which takes seconds to import."""
 
 _EPILOG = """Examples:
 

@@ -7,9 +7,10 @@ from comdefend.codec.levels import Bits
 from comdefend.engines.engine import Engine
 from comdefend.errors import ImageError
 from comdefend.nn.config import PurifierConfig
+from comdefend.nn.images import to_bytes, to_floats
 from comdefend.nn.purifier import ComDefend
 from comdefend.purify.batches import NOT_FINITE
-from comdefend.purify.tiling import DEFAULT_TILE, Canvas, tiles, tiles_with_pixels, to_floats
+from comdefend.purify.tiling import DEFAULT_TILE, Canvas, tiles, tiles_with_pixels
 
 
 class Code:
@@ -52,7 +53,7 @@ def encode_image(purifier: ComDefend | Engine, canvas: Canvas, tile: int = DEFAU
     height, width = (config.code_side(side) for side in canvas.size)
     code = Code(config.code_maps, (height, width))
     for part, outer in tiles_with_pixels(canvas, tile, config.receptive_radius, config.multiple):
-        computed = purifier.encode(to_floats(outer, purifier.device))[0]
+        computed = purifier.encode(to_floats(torch.from_numpy(outer), purifier.device))[0]
         bits = computed.to(torch.uint8).cpu().numpy()
         rows, columns = (_places(config, side) for side in (part.rows, part.columns))
         outer_rows, outer_columns = (
@@ -81,10 +82,10 @@ def decode_image(
     for part in tiles(*canvas.size, tile, config.receptive_radius, config.multiple):
         places = (_places(config, side) for side in (part.outer_rows, part.outer_columns))
         bits = torch.from_numpy(code.read(code.maps, *places)).float().unsqueeze(0)
-        image = part.cropped(purifier.decode(bits.to(purifier.device)))
+        image = purifier.decode(bits.to(purifier.device))
         if not image.isfinite().all():
             raise ImageError(NOT_FINITE)
-        canvas.write(part.rows, part.columns, (image * 255).round().to(torch.uint8).cpu())
+        canvas.write(part.rows, part.columns, part.cropped(to_bytes(image).cpu().numpy()))
 
 
 def _places(config: PurifierConfig, pixels: slice) -> slice:

@@ -13,6 +13,7 @@ from comdefend import zoo
 from comdefend.codec.codec import Codec, open_codec
 from comdefend.codec.container import SUFFIX, read_header
 from comdefend.codec.describe import Info, info
+from comdefend.codec.few import are_few
 from comdefend.codec.reading import (
     codec_for,
     open_image,
@@ -37,7 +38,6 @@ from comdefend.errors import DataMissingError, ImageError, InputError, OutputErr
 from comdefend.purify.files import (
     LossyOutputWarning,
     PassedOverWarning,
-    are_few,
     counted,
     what_to_skip,
 )

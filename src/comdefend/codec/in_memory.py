@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from comdefend.codec.codec import open_codec
+from comdefend.codec.few import FEW_PIXELS
 from comdefend.codec.reading import (
     codec_for,
     open_image,
@@ -17,7 +18,6 @@ from comdefend.codec.reading import (
 from comdefend.codec.writing import compress_image
 from comdefend.common.defaults import RECOMMENDED
 from comdefend.data.image_files import upright
-from comdefend.purify.files import FEW_PIXELS
 
 
 class TruncatedWarning(UserWarning):

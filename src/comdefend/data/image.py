@@ -1,15 +1,15 @@
-"""An image in memory: its pixels as tensors, whole or part by part, and its metadata."""
+"""An image in memory: its pixels as arrays, whole or part by part, and its metadata."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from comdefend.errors import ImageError
 
-if TYPE_CHECKING:
-    from torch import Tensor
+Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -32,19 +32,16 @@ class ReadImage:
         """The alpha channel, or None."""
         return self.image.getchannel("A") if self.image.mode in ("RGBA", "LA") else None
 
-    def pixels(self, channels: int) -> "Tensor":
+    def pixels(self, channels: int) -> Bytes:
         """Return the colours as (1, channels, H, W) uint8; grey counts as equal R, G and B.
 
         Raises:
             ImageError: A colour image, but ``channels`` is 1.
         """
-        # Only now: data sets are looked for without it, and it takes seconds to import.
-        import torch
-
         self.check(channels)
         array = np.asarray(self.image.convert("L" if channels == 1 else "RGB"))
         array = array.reshape(self.image.height, self.image.width, channels)
-        return torch.from_numpy(array.copy()).permute(2, 0, 1).unsqueeze(0)
+        return array.transpose(2, 0, 1)[None].copy()
 
     def check(self, channels: int) -> None:
         """Raise ImageError for a colour image where ``channels`` is 1."""
@@ -63,9 +60,9 @@ class ReadImage:
             self.image.resize(size, Image.Resampling.BILINEAR), self.metadata, self.notes
         )
 
-    def with_pixels(self, pixels: "Tensor") -> "ReadImage":
+    def with_pixels(self, pixels: Bytes) -> "ReadImage":
         """Return the image with other colours, (1, C, H, W) uint8; mode and alpha stay."""
-        array = pixels.squeeze(0).permute(1, 2, 0).contiguous().numpy()
+        array = np.ascontiguousarray(pixels[0].transpose(1, 2, 0))
         image = Image.fromarray(array if array.shape[2] == 3 else array[..., 0])
         image = image.convert("L" if self.image.mode in ("L", "LA") else "RGB")
         if self.alpha is not None:
@@ -99,11 +96,11 @@ class ImageCanvas:
         self.size = (read.image.height, read.image.width)
         self._channels = channels
 
-    def read(self, rows: slice, columns: slice) -> "Tensor":
+    def read(self, rows: slice, columns: slice) -> Bytes:
         """Return a copy of a part, (1, C, h, w) uint8."""
         return self._part(rows, columns).pixels(self._channels)
 
-    def write(self, rows: slice, columns: slice, pixels: "Tensor") -> None:
+    def write(self, rows: slice, columns: slice, pixels: Bytes) -> None:
         """Replace a part by (1, C, h, w) uint8."""
         part = self._part(rows, columns).with_pixels(pixels)
         self.image.image.paste(part.image, (columns.start, rows.start))

@@ -1,22 +1,21 @@
 """Calibrations: what convolutions need to compute in 8-bit integers, and their files."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
+import numpy as np
+from safetensors.numpy import save
 
 from comdefend.common.atomic import atomic_write
 from comdefend.errors import DataMissingError, WeightsError
 from comdefend.nn.config import PurifierConfig
-from comdefend.nn.purifier import ComDefend
+from comdefend.nn.weights import Array, PurifierWeights
+from comdefend.zoo.stored import opened
 
-Calibration = dict[str, Tensor]
+Calibration = Mapping[str, Array]
 """Two entries per quantized layer: for the convolution 3 of ComCNN, counted from 0,
 ``encoder.3.range`` (2,), the smallest and the largest input, and ``encoder.3.bias``, the corrected
 bias. Layers without an entry stay in floats."""
@@ -25,13 +24,13 @@ _SHIPPED = resources.files("comdefend.engines") / "calibrations"
 
 
 def save_calibration(
-    path: Path, purifier: ComDefend, calibration: Calibration, record: Mapping[str, Any]
+    path: Path, weights: PurifierWeights, calibration: Calibration, record: Mapping[str, Any]
 ) -> None:
     """Write a calibration, atomically.
 
     Args:
         path: The ``.safetensors`` file to write.
-        purifier: The purifier that was calibrated.
+        weights: The purifier that was calibrated.
         calibration: As `calibrate` returns it.
         record: How it was made, JSON types only.
 
@@ -40,29 +39,29 @@ def save_calibration(
     """
     metadata = {
         "kind": "calibration",
-        "weights": _digest(purifier),
+        "weights": weights.digest,
         "record": json.dumps(record),
     }
-    atomic_write(path, save(calibration, metadata))
+    atomic_write(path, save(dict(calibration), metadata))
 
 
-def shipped_calibration(purifier: ComDefend) -> Calibration | None:
+def shipped_calibration(weights: PurifierWeights) -> Calibration | None:
     """Return the calibration that ships for the weights of a purifier, or None."""
-    digest = _digest(purifier)
+    digest = weights.digest
     for file in _SHIPPED.iterdir():
         if file.name.endswith(".safetensors"):
             metadata, calibration = _open(Path(str(file)))
             if metadata.get("weights") == digest:
-                check_calibration(purifier, calibration, str(file))
+                check_calibration(weights.config, calibration, str(file))
                 return calibration
     return None
 
 
-def load_calibration(purifier: ComDefend, path: Path) -> Calibration:
+def load_calibration(weights: PurifierWeights, path: Path) -> Calibration:
     """Load the calibration of a purifier.
 
     Args:
-        purifier: The purifier.
+        weights: The purifier.
         path: A file that `save_calibration` wrote.
 
     Raises:
@@ -74,19 +73,19 @@ def load_calibration(purifier: ComDefend, path: Path) -> Calibration:
     metadata, calibration = _open(path)
     if metadata.get("kind") != "calibration":
         raise WeightsError(f"{path}: holds no calibration")
-    if metadata.get("weights") != _digest(purifier):
+    if metadata.get("weights") != weights.digest:
         raise WeightsError(f"{path}: is the calibration of other weights")
-    check_calibration(purifier, calibration, str(path))
+    check_calibration(weights.config, calibration, str(path))
     return calibration
 
 
-def check_calibration(purifier: ComDefend, calibration: Calibration, where: str) -> None:
+def check_calibration(config: PurifierConfig, calibration: Calibration, where: str) -> None:
     """Check that a calibration fits a purifier.
 
     Raises:
         WeightsError: It does not; the message begins with ``where``.
     """
-    layers = dict(_layers(purifier.config))
+    layers = dict(_layers(config))
     quantized = {key.rpartition(".")[0] for key in calibration}
     wanted = {f"{name}.{what}" for name in quantized for what in ("range", "bias")}
     if set(calibration) != wanted or not quantized <= set(layers):
@@ -94,7 +93,7 @@ def check_calibration(purifier: ComDefend, calibration: Calibration, where: str)
     for name in quantized:
         limits, bias = calibration[f"{name}.range"], calibration[f"{name}.bias"]
         fits = limits.shape == (2,) and bias.shape == (layers[name],)
-        finite = limits.isfinite().all() and bias.isfinite().all()
+        finite = np.isfinite(limits).all() and np.isfinite(bias).all()
         if not fits or not finite or not limits[0] < limits[1]:
             raise WeightsError(f"{where}: {name} does not fit the layer of the weights")
 
@@ -114,18 +113,7 @@ def _layers(config: PurifierConfig) -> Iterator[tuple[str, int]]:
             yield f"{part}.{index}", outputs
 
 
-def _digest(purifier: ComDefend) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in purifier.state_dict().items():
-        digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().float().contiguous().numpy().data)
-    return digest.hexdigest()
-
-
 def _open(path: Path) -> tuple[dict[str, str], Calibration]:
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return file.metadata() or {}, tensors
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: corrupt, not a safetensors file ({error})") from error
+    with opened(path, "np") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return file.metadata() or {}, tensors

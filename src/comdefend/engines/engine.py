@@ -1,7 +1,8 @@
 """What every engine offers, whatever computes behind it."""
 
+import threading
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -9,8 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from comdefend.engines.calibration import Calibration
-from comdefend.nn.images import check_images, pad_to_multiple
+from comdefend.engines.arrays import Bytes
+from comdefend.engines.choice import Choice
+from comdefend.nn.images import check_images, pad_to_multiple, to_bytes, to_floats
 from comdefend.nn.purifier import ComDefend
 
 Images = Tensor | npt.NDArray[np.float32]
@@ -30,10 +32,8 @@ class Computation(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         example: An input, on the device where it is computed.
         multiple: The input is (N, C, H, W), of any N and of any H and W that this divides. None: it
             has the shape of the example.
-        precision: ``float32``, ``bfloat16`` or ``int8``.
+        precision: ``float32`` or ``bfloat16``.
         threads: How many threads compute, on a processor.
-        layers: For ``int8``: names of the network's convolutions in the calibration.
-        calibration: For ``int8``.
     """
 
     network: nn.Module
@@ -41,20 +41,17 @@ class Computation(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     multiple: int | None
     precision: str
     threads: int
-    layers: tuple[str, ...] = ()
-    calibration: Calibration | None = None
 
 
 class Engine:
     """A purifier in use: images to images, or to the code and back, as fast as possible.
 
     It takes, checks and returns the same as `ComDefend` in evaluation mode, in float32 whatever it
-    computes in. It has no gradients, so it cannot be attacked. Only one thread at a time may call
-    it.
+    computes in. It has no gradients, so it cannot be attacked. Several threads may call it: each
+    call has activations of its own, and all share the weights.
 
     Args:
-        name: What computes: one of `ENGINES`.
-        precision: What it computes in: ``float32``, ``bfloat16`` or ``int8``.
+        choice: What computes, and in which precision.
         purifier: In evaluation mode.
         open_part: Opens one of `PARTS`. The whole purifier is opened at once, so that anything that
             cannot be computed fails early; the others are opened when they are first needed.
@@ -62,13 +59,13 @@ class Engine:
 
     def __init__(
         self,
-        name: str,
-        precision: str,
+        choice: Choice,
         purifier: ComDefend,
         open_part: Callable[[str], Network],
     ) -> None:
-        self.name = name
-        self.precision = precision
+        self.name = choice.name
+        self.precision = choice.precision
+        self.why = choice.why
         self.config = purifier.config
         self.device = purifier.device
         self._whole = open_part("purifier")
@@ -87,6 +84,13 @@ class Engine:
         check_images(tensor, self.config.channels, torch.float32)
         height, width = tensor.shape[-2:]
         return self._whole(pad_to_multiple(tensor, self.config.multiple))[..., :height, :width]
+
+    @torch.inference_mode()
+    def purify_bytes(self, images: Bytes) -> tuple[Bytes, npt.NDArray[np.bool_]]:
+        """Purify images: (N, C, H, W) uint8 -> the same, and (N,), which results are finite."""
+        purified = self(to_floats(torch.from_numpy(images), self.device))
+        finite = purified.isfinite().flatten(1).all(1)
+        return to_bytes(purified).cpu().numpy(), finite.cpu().numpy()
 
     @torch.inference_mode()
     def encode(self, images: Images) -> Tensor:
@@ -134,11 +138,12 @@ class _Computed(nn.Module):
 
     def __init__(self, open_network: Callable[[], Network]) -> None:
         super().__init__()
-        self.open_network = open_network
+        self._open_network = open_network
+        self._network: Network | None = None
+        self._opening = threading.Lock()
 
     def forward(self, values: Tensor) -> Tensor:
-        return self.network(values)
-
-    @cached_property
-    def network(self) -> Network:
-        return self.open_network()
+        with self._opening:
+            if self._network is None:
+                self._network = self._open_network()
+        return self._network(values)

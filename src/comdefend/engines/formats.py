@@ -13,7 +13,8 @@ import torch
 from torch.export import ExportedProgram
 
 from comdefend.common.extras import require, require_extra
-from comdefend.engines.graphs import openvino_core, require_openvino, to_onnx, to_openvino
+from comdefend.engines.graphs import to_onnx, to_openvino
+from comdefend.engines.open_vino import openvino_core, require_openvino
 from comdefend.errors import DataMissingError, InputError, WeightsError
 
 _METADATA = "comdefend"

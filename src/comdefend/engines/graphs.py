@@ -1,11 +1,9 @@
 """Networks as graphs that other libraries compute: torch.export, ONNX, OpenVINO."""
 
 import logging
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import torch
@@ -13,6 +11,8 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from comdefend.common.extras import require
+from comdefend.engines.engine import Computation
+from comdefend.engines.open_vino import require_openvino
 
 
 def trace(network: nn.Module, example: Tensor, dims: dict[int, Any]) -> ExportedProgram:
@@ -57,6 +57,18 @@ def to_onnx(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[s
     return exported.model_proto
 
 
+def traced(computation: Computation) -> bytes:
+    """Return a network as an ONNX file with the input ``input``.
+
+    Raises:
+        ExtraMissingError: ONNX is not installed.
+    """
+    dims = convolution_dims(computation.multiple)
+    program = trace(computation.network, computation.example, dims)
+    serialized: bytes = to_onnx(program, ["input"], ["output"]).SerializeToString()
+    return serialized
+
+
 def to_openvino(program: ExportedProgram) -> Any:
     """Return a graph as an ``openvino.Model``.
 
@@ -66,33 +78,6 @@ def to_openvino(program: ExportedProgram) -> Any:
     openvino = require_openvino()
     with _quiet():
         return openvino.convert_model(program)
-
-
-def require_openvino() -> Any:
-    """Import OpenVINO without its telemetry.
-
-    OpenVINO reports over the network that it was imported, unless its telemetry package is missing.
-    Users of a purifier have not agreed to that.
-
-    Raises:
-        ExtraMissingError: OpenVINO is not installed.
-    """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    return require("openvino", "runtime")
-
-
-@cache
-def openvino_core() -> Any:
-    """Return the only ``openvino.Core`` of the process, which compiles graphs for the processor.
-
-    On processors with large registers (AMX), each core allocates a stack for signal handlers and
-    unmaps it when it is deleted. With two cores, the process can be left with a stack that is
-    unmapped already, and the next signal, such as Ctrl-C, crashes it.
-
-    Raises:
-        ExtraMissingError: OpenVINO is not installed.
-    """
-    return require_openvino().Core()
 
 
 @contextmanager

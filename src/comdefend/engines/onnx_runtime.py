@@ -1,34 +1,27 @@
 """The engine ``onnxruntime``."""
 
-import torch
-from torch import Tensor
-
 from comdefend.common.extras import require
-from comdefend.engines.engine import Computation, Network
-from comdefend.engines.graphs import convolution_dims, to_onnx, trace
+from comdefend.engines.arrays import Run
 
 _ONLY_ERRORS = 3
 
 
-def open_graph(computation: Computation) -> Network:
-    """Open a network in ONNX Runtime.
+def open_graph(graph: bytes, precision: str, threads: int | None) -> Run:
+    """Open an ONNX file in ONNX Runtime; several threads may call the result.
+
+    Args:
+        graph: With one input, ``input``, and one output.
+        precision: ``float32``.
+        threads: How many compute; None: one a core.
 
     Raises:
         ExtraMissingError: ONNX Runtime is not installed.
     """
     runtime = require("onnxruntime", "runtime")
-    program = trace(
-        computation.network, computation.example, convolution_dims(computation.multiple)
-    )
-    model = to_onnx(program, ["input"], ["output"])
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = computation.threads
+    options.intra_op_num_threads = threads or 0
     options.log_severity_level = _ONLY_ERRORS
     # Azure's provider calls a server and computes nothing here.
     providers = [p for p in runtime.get_available_providers() if not p.startswith("Azure")]
-    session = runtime.InferenceSession(model.SerializeToString(), options, providers=providers)
-
-    def compute(values: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {"input": values.contiguous().numpy()})[0])
-
-    return compute
+    session = runtime.InferenceSession(graph, options, providers=providers)
+    return lambda values: session.run(None, {"input": values})[0]

@@ -2,19 +2,14 @@
 
 import copy
 import importlib
-import importlib.util
 
 import torch
 from torch import Tensor, nn
 
-from comdefend.common.processor import native_bf16, native_int8
+from comdefend.engines.arrays import Run, default_threads, open_graph, open_part
 from comdefend.engines.backends import ENGINES
-from comdefend.engines.calibration import (
-    Calibration,
-    check_calibration,
-    layer_names,
-    shipped_calibration,
-)
+from comdefend.engines.calibration import Calibration, check_calibration, shipped_calibration
+from comdefend.engines.choice import Choice, choose
 from comdefend.engines.engine import Computation, Engine, Network
 from comdefend.errors import InputError
 from comdefend.nn.device import device_of
@@ -32,7 +27,8 @@ def open_engine(
 
     ``auto`` takes the fastest engine and precision available: OpenVINO on a processor where it is
     installed, else torch; 8-bit integers where there is a calibration, else bfloat16, each only
-    where the hardware computes in it, else float32.
+    where the hardware computes in it, else float32. A table of what was measured for each class of
+    processor decides; ``engine.why`` says how.
 
     Args:
         purifier: In evaluation mode; the engine computes on its device.
@@ -52,27 +48,23 @@ def open_engine(
     _check_purifier(purifier)
     if threads is not None and threads < 1:
         raise InputError(f"threads must be at least 1, not {threads}")
-    device = device_of(purifier)
-    name = _fastest(device) if name == "auto" else name
-    if name not in ENGINES:
-        raise InputError(f"unknown engine '{name}'; known: auto, {', '.join(ENGINES)}")
-    if device.type not in ENGINES[name].devices:
-        raise InputError(
-            f"engine '{name}' computes on {ENGINES[name].devices[0]}, not on {device.type}"
-        )
-    if calibration is not None:
-        check_calibration(purifier, calibration, "calibration")
-    elif "int8" in ENGINES[name].precisions and precision in ("auto", "int8"):
-        calibration = shipped_calibration(purifier)
-    precision = _precision(name, precision, device, calibration is not None)
     # A copy, since the purifier may move to another device later.
     own = copy.deepcopy(purifier).requires_grad_(False)
-    count = torch.get_num_threads() if threads is None else threads
+    weights = own.weights()
+    if calibration is not None:
+        check_calibration(own.config, calibration, "calibration")
+    elif weights is not None and precision in ("auto", "int8"):
+        calibration = shipped_calibration(weights)
+    calibrated = weights is not None and calibration is not None
+    choice = choose(name, precision, str(device_of(own)), calibrated)
+    count = default_threads() if threads is None else threads
 
-    def open_part(part: str) -> Network:
-        return _open(name, _computation(own, part, precision, count, calibration))
+    def open_own(part: str) -> Network:
+        if weights is not None and ENGINES[choice.name].graphs:
+            return _on_tensors(open_part(weights, part, choice, calibration, count))
+        return _open(choice, _computation(own, part, choice.precision, count))
 
-    return Engine(name, precision, own, open_part)
+    return Engine(choice, own, open_own)
 
 
 def open_network(
@@ -91,27 +83,34 @@ def open_network(
         InputError: A precision that the engine or the processor does not have.
         ExtraMissingError: The engine is not installed.
     """
+    choice = choose(name, precision, str(example.device), calibrated=False)
     computation = Computation(
         network=copy.deepcopy(network).requires_grad_(False),
         example=example,
         multiple=None,
-        precision=_precision(name, precision, example.device, False),
+        precision=choice.precision,
         threads=threads,
     )
-    return _open(name, computation)
+    return _open(choice, computation)
 
 
-def _open(name: str, computation: Computation) -> Network:
-    module, _, function = ENGINES[name].opener.partition(":")
-    return getattr(importlib.import_module(module), function)(computation)
+def _open(choice: Choice, computation: Computation) -> Network:
+    """Open any network."""
+    if ENGINES[choice.name].graphs:
+        from comdefend.engines.graphs import traced
+
+        return _on_tensors(open_graph(choice, traced(computation), computation.threads))
+    module, _, function = ENGINES[choice.name].opener.partition(":")
+    network: Network = getattr(importlib.import_module(module), function)(computation)
+    return network
+
+
+def _on_tensors(run: Run) -> Network:
+    return lambda values: torch.from_numpy(run(values.contiguous().numpy()))
 
 
 def _computation(
-    purifier: ComDefend,
-    part: str,
-    precision: str,
-    threads: int,
-    calibration: Calibration | None,
+    purifier: ComDefend, part: str, precision: str, threads: int | None
 ) -> Computation:
     """Return how to compute a part of a purifier."""
     config = purifier.config
@@ -130,9 +129,7 @@ def _computation(
         example=torch.rand(2, channels, 8 * multiple, 8 * multiple, device=purifier.device),
         multiple=multiple,
         precision=precision,
-        threads=threads,
-        layers=layer_names(config, part),
-        calibration=calibration,
+        threads=threads or torch.get_num_threads(),
     )
 
 
@@ -142,31 +139,3 @@ def _check_purifier(purifier: ComDefend) -> None:
     for part in purifier.modules():
         if getattr(part, "random", False) is True:
             raise InputError(f"{type(part).__name__} draws at random, which no engine does")
-
-
-def _fastest(device: torch.device) -> str:
-    # On two cores with AVX-512, one image of 224x224 takes OpenVINO 369 ms in float32 and 184 in
-    # bfloat16, ONNX Runtime 485 and torch 597 in float32, torch 250 in bfloat16.
-    installed = importlib.util.find_spec("openvino") is not None
-    return "openvino" if device.type == "cpu" and installed else "torch"
-
-
-def _precision(name: str, precision: str, device: torch.device, calibrated: bool) -> str:
-    known = ENGINES[name].precisions
-    if precision == "auto":
-        if "int8" in known and calibrated and native_int8():
-            return "int8"
-        return "bfloat16" if "bfloat16" in known and native_bf16(device) else "float32"
-    if precision not in known:
-        raise InputError(f"precision of {name}: auto, {' or '.join(known)}, not '{precision}'")
-    if precision == "bfloat16" and not native_bf16(device):
-        hardware = "processor" if device.type == "cpu" else "GPU"
-        raise InputError(f"precision 'bfloat16': this {hardware} lacks it; take float32")
-    if precision == "int8" and not native_int8():
-        raise InputError("precision 'int8': this processor lacks it; take float32")
-    if precision == "int8" and not calibrated:
-        raise InputError(
-            "precision 'int8': no calibration ships for these weights; make one with "
-            "comdefend.engines.calibrate, or take bfloat16 or float32"
-        )
-    return precision

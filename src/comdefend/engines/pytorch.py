@@ -1,6 +1,7 @@
 """The engines ``torch`` and ``torch-compiled``."""
 
 import shutil
+import threading
 from collections.abc import Callable
 
 import torch
@@ -8,6 +9,8 @@ from torch import Tensor
 
 from comdefend.engines.engine import Computation, Network
 from comdefend.errors import InputError
+
+_turn = threading.Lock()
 
 
 def open_eager(computation: Computation) -> Network:
@@ -34,14 +37,17 @@ def _in_precision(computation: Computation, network: Callable[[Tensor], Tensor])
     device, low = computation.example.device.type, computation.precision == "bfloat16"
 
     def compute(values: Tensor) -> Tensor:
-        before = torch.get_num_threads()
-        torch.set_num_threads(computation.threads)
-        try:
-            with torch.autocast(device, torch.bfloat16, enabled=low):
-                output = network(values.contiguous(memory_format=torch.channels_last))
-        finally:
-            torch.set_num_threads(before)
-        # The next run of a CUDA graph overwrites its output.
-        return output.float() if low else output.clone()
+        # The number of threads, and the output of a CUDA graph, are the process's own: one call
+        # at a time. Each keeps all cores busy anyway.
+        with _turn:
+            before = torch.get_num_threads()
+            torch.set_num_threads(computation.threads)
+            try:
+                with torch.autocast(device, torch.bfloat16, enabled=low):
+                    output = network(values.contiguous(memory_format=torch.channels_last))
+            finally:
+                torch.set_num_threads(before)
+            # The next run of a CUDA graph overwrites its output.
+            return output.float() if low else output.clone()
 
     return compute

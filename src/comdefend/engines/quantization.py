@@ -1,9 +1,8 @@
 """Convolutions in 8-bit integers: ranges are measured once, and put into a graph when it is opened.
 
 Activations take 256 levels over a range per layer, filters 255 levels over a range per output
-channel (Jacob et al. 2018). Biases compensate the mean error of the rounding (Nagel et al. 2019).
-NNCF measures both. Its own graphs leave one bit of the filters unused, for processors on which sums
-of products overflow; there this precision is not offered, so here all bits are used.
+channel (Jacob et al. 2018), or 127 on processors where sums of products overflow otherwise. Biases
+compensate the mean error of the rounding (Nagel et al. 2019). NNCF measures both.
 """
 
 import logging
@@ -12,13 +11,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from comdefend.common.extras import require
 from comdefend.engines.calibration import Calibration, layer_names
-from comdefend.engines.graphs import convolution_dims, to_openvino, trace
+from comdefend.engines.open_vino import openvino_core
+from comdefend.engines.purifier_graph import purifier_graph
 from comdefend.errors import InputError
 from comdefend.nn.purifier import ComDefend
+from comdefend.nn.weights import Array
 
 
 def calibrate(
@@ -45,28 +46,28 @@ def calibrate(
     floats = {*floats, "encoder.0"}
     if unknown := sorted(floats - set(layers)):
         raise InputError(f"floats: no layers {unknown}; the layers are {', '.join(layers)}")
+    weights = purifier.weights()
+    if weights is None:
+        raise InputError(
+            "only a purifier with its own encoder, decoder and binarizer is calibrated"
+        )
     with torch.no_grad():
         code = purifier.encode(images)
-    calibration: Calibration = {}
-    for part, values, multiple in (
-        ("encoder", images, config.multiple),
-        ("decoder", code, config.reduction),
-    ):
-        network = getattr(purifier, part)
-        model = to_openvino(trace(network, values[:2], convolution_dims(multiple)))
+    calibration: dict[str, Array] = {}
+    for part, values in (("encoder", images), ("decoder", code)):
+        graph = purifier_graph(config, weights.tensors, part)
+        model = openvino_core().read_model(graph)
         calibration |= _measured(model, values, layer_names(config, part), floats)
     if (first := "decoder.0") not in floats:
         # Its inputs are bits and lose nothing; NNCF does not find their range.
-        layer = next(m for m in purifier.decoder.modules() if isinstance(m, nn.Conv2d))
-        assert layer.bias is not None
-        calibration[f"{first}.range"] = torch.tensor([0.0, 1.0])
-        calibration[f"{first}.bias"] = layer.bias.detach()
+        calibration[f"{first}.range"] = np.array([0, 1], np.float32)
+        calibration[f"{first}.bias"] = weights.tensors["decoder.layers.0.bias"]
     return calibration
 
 
 def _measured(
     model: Any, values: Tensor, layers: Sequence[str], floats: Collection[str]
-) -> Calibration:
+) -> dict[str, Array]:
     """Return what NNCF measures of an ``openvino.Model`` on its inputs."""
     nncf = require("nncf", "quantize")
     logging.getLogger("nncf").setLevel(logging.ERROR)
@@ -79,44 +80,15 @@ def _measured(
         subset_size=len(values),
         ignored_scope=nncf.IgnoredScope(names=ignored),
     )
-    calibration: Calibration = {}
+    calibration: dict[str, Array] = {}
     for name, convolution in zip(layers, _convolutions(quantized), strict=True):
         quantizer = convolution.input_value(0).get_node()
         if name in floats or quantizer.get_type_name() != "FakeQuantize":
             continue
         low, high = (quantizer.input_value(i).get_node().get_data().item() for i in (1, 2))
-        calibration[f"{name}.range"] = torch.tensor([low, high])
-        calibration[f"{name}.bias"] = torch.tensor(_bias_of(convolution).get_data()).flatten()
+        calibration[f"{name}.range"] = np.array([low, high], np.float32)
+        calibration[f"{name}.bias"] = _bias_of(convolution).get_data().flatten()
     return calibration
-
-
-def quantize(model: Any, layers: Sequence[str], calibration: Calibration) -> None:
-    """Put a calibration into an ``openvino.Model`` of a purifier or a part of it.
-
-    Args:
-        model: Changed in place.
-        layers: Names of its convolutions, in their order, from `layer_names`.
-        calibration: As `calibrate` returns it.
-    """
-    ops = require("openvino.opset13", "runtime")
-    for name, convolution in zip(layers, _convolutions(model), strict=True):
-        limits = calibration.get(f"{name}.range")
-        if limits is None:
-            continue
-        low, high = (np.float32(limit) for limit in limits.tolist())
-        values = convolution.input_value(0)
-        rounded = ops.fake_quantize(values, low, high, low, high, levels=256)
-        filters = convolution.input_value(1).get_node()
-        largest = np.abs(filters.get_data()).max((1, 2, 3), keepdims=True)
-        rounded_filters = ops.fake_quantize(
-            filters, -largest, largest, -largest, largest, levels=255
-        )
-        bias, corrected = _bias_of(convolution), calibration[f"{name}.bias"].numpy()
-        replacement = ops.constant(corrected.reshape(bias.get_data().shape))
-        for user in bias.output(0).get_target_inputs():
-            user.replace_source_output(replacement.output(0))
-        convolution.input(0).replace_source_output(rounded.output(0))
-        convolution.input(1).replace_source_output(rounded_filters.output(0))
 
 
 def _convolutions(model: Any) -> list[Any]:

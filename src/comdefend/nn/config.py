@@ -3,6 +3,7 @@
 from typing import Literal, get_args
 
 import msgspec
+from msgspec.structs import replace
 
 from comdefend.errors import InputError
 
@@ -121,6 +122,22 @@ class PurifierConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def bpps(self) -> tuple[float, ...]:
         """All bits per pixel at which the weights work, ascending."""
         return tuple(maps / self.downscale**2 for maps in (*self.rates, self.code_maps))
+
+    def at(self, bpp: float) -> "PurifierConfig":
+        """Return the architecture that uses only the first maps of the code.
+
+        Args:
+            bpp: Bits per pixel, one of `bpps`.
+
+        Raises:
+            InputError: The weights were not trained for that rate.
+        """
+        if bpp not in self.bpps:
+            known = ", ".join(f"{rate:g}" for rate in self.bpps)
+            raise InputError(f"bpp: these weights work at {known} bits per pixel, not at {bpp:g}")
+        maps = round(bpp * self.downscale**2)
+        rates = tuple(rate for rate in self.rates if rate < maps)
+        return replace(self, code_maps=maps, rates=rates)
 
     @property
     def multiple(self) -> int:

@@ -109,3 +109,13 @@ def _reflected_indices(length: int, target: int, device: torch.device) -> Tensor
     period = torch.full((1,), 2 * (length - 1), dtype=torch.int64, device=device).clamp(min=1)
     position = torch.arange(target, device=device) % period
     return torch.minimum(position, period - position)
+
+
+def to_floats(pixels: Tensor, device: torch.device) -> Tensor:
+    """Return uint8 pixels, (N, C, H, W), as floats in [0, 1] on a device."""
+    return (pixels.to(device).float() / 255).contiguous(memory_format=torch.channels_last)
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """Return floats in [0, 1] as uint8 pixels."""
+    return (images * 255).round().to(torch.uint8)

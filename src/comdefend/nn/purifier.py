@@ -1,9 +1,6 @@
 """ComCNN, RecCNN, and the two together: ComDefend (Jia et al., CVPR 2019)."""
 
-from itertools import pairwise
-
 import torch
-from msgspec.structs import replace
 from torch import Tensor, nn
 
 from comdefend.errors import InputError
@@ -12,7 +9,9 @@ from comdefend.nn.config import RGB_12BPP, PurifierConfig
 from comdefend.nn.device import device_of, dtype_of
 from comdefend.nn.gray_code import Fold, Unfold
 from comdefend.nn.images import check_dtype, check_images, check_range, pad_to_multiple
+from comdefend.nn.layout import layers, tensor_shapes
 from comdefend.nn.network import Network
+from comdefend.nn.weights import PurifierWeights
 
 
 class ComCNN(nn.Module):
@@ -25,7 +24,7 @@ class ComCNN(nn.Module):
     def __init__(self, config: PurifierConfig) -> None:
         super().__init__()
         self.unshuffle = _rearranging(nn.PixelUnshuffle, config.multiple)
-        self.layers = _convolutions(config, config.encoder_channels)
+        self.layers = _convolutions(config, "encoder")
         self.shuffle = _rearranging(nn.PixelShuffle, config.reduction)
         self.fold = Fold(config.value_bits) if config.value_bits > 1 else nn.Identity()
 
@@ -45,7 +44,7 @@ class RecCNN(nn.Module):
         super().__init__()
         self.unfold = Unfold(config.value_bits) if config.value_bits > 1 else nn.Identity()
         self.unshuffle = _rearranging(nn.PixelUnshuffle, config.reduction)
-        self.layers = _convolutions(config, config.decoder_channels)
+        self.layers = _convolutions(config, "decoder")
         self.shuffle = _rearranging(nn.PixelShuffle, config.multiple)
 
     def forward(self, code: Tensor) -> Tensor:
@@ -203,24 +202,12 @@ class ComDefend(Network):
         Raises:
             InputError: The weights were not trained for that rate.
         """
-        if bpp not in self.config.bpps:
-            known = ", ".join(f"{rate:g}" for rate in self.config.bpps)
-            raise InputError(f"bpp: these weights work at {known} bits per pixel, not at {bpp:g}")
-        maps = round(bpp * self.config.downscale**2)
-        rates = tuple(rate for rate in self.config.rates if rate < maps)
-        config = replace(self.config, code_maps=maps, rates=rates)
+        config = self.config.at(bpp)
         with torch.device("meta"):
             shorter = ComDefend(config, binarizer=self.binarizer)
         state = self.state_dict()
-        *_, last = (
-            n
-            for n, m in shorter.named_modules()
-            if isinstance(m, nn.Conv2d) and n.startswith("encoder.")
-        )
-        kept = config.values_of(maps)
-        state[f"{last}.weight"] = state[f"{last}.weight"][:kept]
-        state[f"{last}.bias"] = state[f"{last}.bias"][:kept]
-        state["decoder.layers.0.weight"] = state["decoder.layers.0.weight"][:, :kept]
+        for name, tensor in shorter.state_dict().items():
+            state[name] = state[name][tuple(map(slice, tensor.shape))]
         shorter.load_state_dict(state, assign=True)
         return shorter.train(self.training)
 
@@ -233,6 +220,20 @@ class ComDefend(Network):
         """
         code = self.encode(images)
         return self.decode(code, size=(images.shape[-2], images.shape[-1]))
+
+    def weights(self) -> PurifierWeights | None:
+        """Return configuration and weights; None if they do not describe all that it computes.
+
+        They do not where another encoder, decoder or binarizer was put in.
+        """
+        binarizer = Threshold if self.config.binary else Unthresholded
+        kinds = type(self.encoder), type(self.decoder), type(self.binarizer)
+        state = self.state_dict()
+        shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+        if kinds != (ComCNN, RecCNN, binarizer) or shapes != tensor_shapes(self.config):
+            return None
+        tensors = {name: tensor.detach().cpu().float().numpy() for name, tensor in state.items()}
+        return PurifierWeights(self.config, tensors)
 
     @property
     def device(self) -> torch.device:
@@ -252,20 +253,19 @@ class Residual(nn.Module):
         return values + self.layers(values)
 
 
-def _convolutions(config: PurifierConfig, channels: tuple[int, ...]) -> nn.Sequential:
-    """Return convolutions from width to width, with an activation after all but the last."""
+def _convolutions(config: PurifierConfig, part: str) -> nn.Sequential:
+    """Return the convolutions of a part, with an activation after all but the last."""
     activation = nn.ELU if config.activation == "elu" else nn.GELU
-    layers: list[nn.Module] = []
-    last = len(channels) - 2
-    for number, (inputs, outputs) in enumerate(pairwise(channels)):
-        inner = 0 < number < last
-        kernel = 3 if inner else config.outer_kernel
-        convolution = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
-        if inner and config.residual and inputs == outputs:
-            layers.append(Residual(convolution, activation()))
+    modules: list[nn.Module] = []
+    for layer in layers(config, part):
+        convolution = nn.Conv2d(
+            layer.inputs, layer.outputs, layer.kernel, padding=layer.kernel // 2
+        )
+        if layer.residual:
+            modules.append(Residual(convolution, activation()))
         else:
-            layers += [convolution, activation()]
-    return nn.Sequential(*layers[:-1])
+            modules += [convolution, activation()]
+    return nn.Sequential(*modules[:-1])
 
 
 def _rearranging(kind: type[nn.PixelShuffle] | type[nn.PixelUnshuffle], factor: int) -> nn.Module:

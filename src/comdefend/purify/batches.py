@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from comdefend.data.image import Bytes
 from comdefend.data.image_files import NEEDS_MEMORY
 from comdefend.errors import out_of_memory
 from comdefend.purify.tiling import (
@@ -15,7 +15,6 @@ from comdefend.purify.tiling import (
     Tile,
     check_tile,
     tiles_with_pixels,
-    to_floats,
 )
 
 NOT_FINITE = "the purifier returns values that are not finite: its weights or its engine are wrong"
@@ -45,9 +44,9 @@ class _Waiting:
 
     image: _Image
     part: Tile
-    outer: Tensor
+    outer: Bytes
 
-    def put(self, purified: Tensor | None) -> None:
+    def put(self, purified: Bytes | None) -> None:
         """Replace the tile in its image; None stands for values that are not finite."""
         if purified is None:
             self.image.error = NOT_FINITE
@@ -65,7 +64,7 @@ class Batches:
     its halo: many small images take no more memory than a large one.
 
     Args:
-        purifier: In evaluation mode, or an engine.
+        purifier: An engine.
         tile: Side of a tile in pixels.
 
     Raises:
@@ -115,10 +114,9 @@ class Batches:
             _, group = self._groups.popitem()
             self._compute(group)
 
-    @torch.inference_mode()
     def _compute(self, group: list[_Waiting]) -> None:
         try:
-            purified = self._purified(torch.cat([tile.outer for tile in group]))
+            purified = self._purified(np.concatenate([tile.outer for tile in group]))
         except Exception as error:
             if not out_of_memory(error):
                 raise
@@ -154,11 +152,7 @@ class Batches:
             tile.image.error = tile.image.error or NEEDS_MEMORY
         tile.image.settle()
 
-    def _purified(self, pixels: Tensor) -> list[Tensor | None]:
+    def _purified(self, images: Bytes) -> list[Bytes | None]:
         """Return each image purified, (1, C, h, w) uint8; None where it is not finite."""
-        floats = self._purifier(to_floats(pixels, self._purifier.device))
-        finite = floats.isfinite().flatten(1).all(1).tolist()
-        whole = (floats * 255).round().to(torch.uint8).cpu()
-        return [
-            image if sound else None for image, sound in zip(whole.split(1), finite, strict=True)
-        ]
+        purified, finite = self._purifier.purify_bytes(images)
+        return [purified[n : n + 1] if sound else None for n, sound in enumerate(finite.tolist())]

@@ -1,32 +1,28 @@
 """Purifying image files: the main job."""
 
-import itertools
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from comdefend import zoo
 from comdefend.common.defaults import RECOMMENDED
 from comdefend.common.places import Place, already_in, check_folder, exists, place
-from comdefend.data.image_files import LOSSY, PLUGINS, SUFFIXES, pixel_count, quiet_decoders
-from comdefend.engines.opening import open_engine
+from comdefend.data.image_files import LOSSY, PLUGINS, SUFFIXES, quiet_decoders
+from comdefend.engines.arrays import open_byte_engine
+from comdefend.engines.backends import ENGINES
+from comdefend.engines.choice import fastest_engine
 from comdefend.errors import InputError
-from comdefend.nn.purifier import ComDefend
 from comdefend.purify.pipeline import PurifiedFile, purify_pairs
 from comdefend.purify.plan import plan
-from comdefend.purify.tiling import DEFAULT_TILE, check_tile
+from comdefend.purify.tiling import DEFAULT_TILE, Purifier, check_tile
 
-FEW_PIXELS = 2_000_000
-"""Opening OpenVINO takes as long as it then saves on so many pixels, measured with the paper's
-network on two cores; torch opens at once."""
-_UNSEEN_PIXELS = 500_000
-"""What a file of another machine is taken for: to look at its size is to fetch it."""
-# Looking at the size of more files than this would itself take time.
-_FEW_FILES = 64
+if TYPE_CHECKING:
+    import torch
+
+    from comdefend.nn.purifier import ComDefend
 
 
 class LossyOutputWarning(UserWarning):
@@ -40,13 +36,13 @@ class PassedOverWarning(UserWarning):
 def purify_files(
     inputs: str | Place | Iterable[str | Place],
     output: str | Place,
-    weights: str | Path | ComDefend = RECOMMENDED,
+    weights: "str | Path | ComDefend" = RECOMMENDED,
     *,
     bpp: float | None = None,
     resize: int = 0,
     format: str | None = None,
     overwrite: bool = False,
-    device: torch.device | str | None = None,
+    device: "torch.device | str | None" = None,
     engine: str = "auto",
     precision: str = "auto",
     tile: int = DEFAULT_TILE,
@@ -81,8 +77,7 @@ def purify_files(
             output file, else PNG. Only JPEG is lossy, which a warning says once.
         overwrite: Purify files again whose output exists.
         device: Where to compute; by default where the purifier is, or the CPU.
-        engine: What computes, as for `open_engine`. ``auto`` takes torch for so few images that
-            opening a faster engine would take longer.
+        engine: What computes, as for `open_engine`.
         precision: What it computes in, as for `open_engine`.
         tile: Side of the tiles in which large images are computed, in pixels.
         max_megapixels: Larger images fail, as they may be decompression bombs; by default 179, or
@@ -105,13 +100,9 @@ def purify_files(
     """
     check_tile(tile)
     job = planned(inputs, output, format, overwrite, resize, max_megapixels)
-    purifier = open_purifier(weights, bpp)
-    purifier = purifier if device is None else purifier.to(device)
     results = list(job.failed)
     with quiet_decoders(None if max_megapixels is None else max_megapixels * 1e6):
-        if (engine, precision) == ("auto", "auto") and are_few(job.pairs, job.skips):
-            engine = "torch"
-        opened = open_engine(purifier, engine, precision)
+        opened = open_for_files(weights, bpp, device, engine, precision)
         # An output folder that cannot be written to is reported before the first file is purified.
         check_folder(job.pairs[0][1].parent)
         with closing(purify_pairs(opened, job.pairs, job.skips, tile, resize)) as purified:
@@ -208,34 +199,39 @@ def counted(paths: Sequence[Place]) -> str:
     return f"passed over: {', '.join(words)}{hint}"
 
 
-def open_purifier(weights: str | Path | ComDefend, bpp: float | None) -> ComDefend:
+def open_for_files(
+    weights: "str | Path | ComDefend",
+    bpp: float | None,
+    device: "torch.device | str | None",
+    engine: str,
+    precision: str,
+) -> Purifier:
+    """Open an engine, without torch where that is not needed; arguments as for `purify_files`.
+
+    Raises:
+        InputError, ExtraMissingError, WeightsError: As for `purify_files`.
+    """
+    name = fastest_engine("cpu") if engine == "auto" else engine
+    on_processor = device is None or str(device) == "cpu"
+    takes_graphs = name in ENGINES and ENGINES[name].graphs
+    if isinstance(weights, str | Path) and on_processor and takes_graphs:
+        named = str(weights) if bpp is None else zoo.split_rate(str(weights))[0]
+        arrays = zoo.load_arrays(named)
+        return open_byte_engine(arrays if bpp is None else arrays.at(bpp), name, precision)
+    from comdefend.engines.opening import open_engine
+
+    purifier = open_purifier(weights, bpp)
+    return open_engine(purifier if device is None else purifier.to(device), engine, precision)
+
+
+def open_purifier(weights: "str | Path | ComDefend", bpp: float | None) -> "ComDefend":
     """Return a purifier, at a rate where one is given, and else at that of its name.
 
     Raises:
         InputError, WeightsError: As for `purify_files`.
     """
     if bpp is None:
-        return weights if isinstance(weights, ComDefend) else zoo.load(weights)
-    if not isinstance(weights, ComDefend):
+        return zoo.load(weights) if isinstance(weights, str | Path) else weights
+    if isinstance(weights, str | Path):
         weights = zoo.load(zoo.split_rate(str(weights))[0])
     return weights.at(bpp)
-
-
-def are_few(
-    pairs: Sequence[tuple[Place, Place]],
-    skips: Callable[[Place], bool],
-    count: Callable[[Path], int] = pixel_count,
-) -> bool:
-    """Return whether so few pixels are left to compute that torch is the fastest engine.
-
-    Args:
-        pairs: Source and target of each file.
-        skips: Tells of a target whether its file is left as it is.
-        count: Tells the number of pixels of a source.
-    """
-    sources = (source for source, target in pairs if not skips(target))
-    first = list(itertools.islice(sources, _FEW_FILES + 1))
-    if len(first) > _FEW_FILES:
-        return False
-    pixels = (count(path) if isinstance(path, Path) else _UNSEEN_PIXELS for path in first)
-    return sum(pixels) <= FEW_PIXELS

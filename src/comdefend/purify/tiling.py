@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
+from comdefend.data.image import Bytes
 from comdefend.errors import InputError
 from comdefend.nn.config import PurifierConfig
 
@@ -17,18 +18,14 @@ halo adds a fifth to the work."""
 
 
 class Purifier(Protocol):
-    """A `ComDefend`, or an engine that computes it."""
+    """An engine: what purifies 8-bit images."""
 
     @property
     def config(self) -> PurifierConfig:
         """The architecture."""
 
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-
-    def __call__(self, images: Tensor, /) -> Tensor:
-        """(N, C, H, W) float32 in [0, 1] -> the same, purified."""
+    def purify_bytes(self, images: Bytes, /) -> tuple[Bytes, npt.NDArray[np.bool_]]:
+        """(N, C, H, W) uint8 -> the same, purified, and (N,), which results are finite."""
 
 
 class Canvas(Protocol):
@@ -38,11 +35,11 @@ class Canvas(Protocol):
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
 
-    def read(self, rows: slice, columns: slice) -> Tensor:
+    def read(self, rows: slice, columns: slice) -> Bytes:
         """Return a copy of a part, (1, C, h, w) uint8."""
 
-    def write(self, rows: slice, columns: slice, pixels: Tensor) -> None:
-        """Replace a part by (1, C, h, w) uint8 on the CPU."""
+    def write(self, rows: slice, columns: slice, pixels: Bytes) -> None:
+        """Replace a part by (1, C, h, w) uint8."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ class Tile:
         """Return the tile with rows and columns exchanged."""
         return Tile(self.columns, self.rows, self.outer_columns, self.outer_rows)
 
-    def cropped(self, outer: Tensor) -> Tensor:
+    def cropped(self, outer: Bytes) -> Bytes:
         """Cut the halo off a result that was computed from the outer part."""
         top = self.rows.start - self.outer_rows.start
         left = self.columns.start - self.outer_columns.start
@@ -92,7 +89,7 @@ class Tile:
             if a < b
         ]
 
-    def outer_within(self, whole: "Tile", outer: Tensor) -> Tensor:
+    def outer_within(self, whole: "Tile", outer: Bytes) -> Bytes:
         """Cut the outer part of a tile out of that of one that it is a half of."""
         top, left = whole.outer_rows.start, whole.outer_columns.start
         rows = slice(self.outer_rows.start - top, self.outer_rows.stop - top)
@@ -122,7 +119,7 @@ def tiles(height: int, width: int, tile: int, halo: int, multiple: int = 1) -> I
 
 def tiles_with_pixels(
     canvas: Canvas, tile: int, halo: int, multiple: int = 1
-) -> Iterator[tuple[Tile, Tensor]]:
+) -> Iterator[tuple[Tile, Bytes]]:
     """Yield tiles that cover an image, each with the pixels of its outer part.
 
     The image can be replaced tile by tile while this runs: the original pixels that later tiles
@@ -139,27 +136,22 @@ def tiles_with_pixels(
     # In strips along the shorter side, so that those of a long panorama are small.
     wide = width > height
     halo = -(-halo // multiple) * multiple
-    above: Tensor | None = None
+    above: Bytes | None = None
     parts = tiles(max(height, width), min(height, width), tile, halo, multiple)
     for top, group in itertools.groupby(parts, lambda part: part.rows.start):
         strip = list(group)
         rows, columns = slice(top, strip[0].outer_rows.stop), slice(0, min(height, width))
-        pixels = canvas.read(columns, rows).mT if wide else canvas.read(rows, columns)
+        pixels = canvas.read(columns, rows).swapaxes(-2, -1) if wide else canvas.read(rows, columns)
         if above is not None:
-            pixels = torch.cat([above, pixels], -2)
+            pixels = np.concatenate([above, pixels], -2)
         bottom = strip[0].rows.stop - strip[0].outer_rows.start
-        above = pixels[..., max(bottom - halo, 0) : bottom, :].clone()
+        above = pixels[..., max(bottom - halo, 0) : bottom, :].copy()
         for part in strip:
-            outer = pixels[..., part.outer_columns].clone()
-            yield (part.turned(), outer.mT) if wide else (part, outer)
+            outer = pixels[..., part.outer_columns].copy()
+            yield (part.turned(), outer.swapaxes(-2, -1)) if wide else (part, outer)
 
 
 def check_tile(tile: int) -> None:
     """Raise InputError if the side of a tile is below 1 pixel."""
     if tile < 1:
         raise InputError(f"tile must be at least 1 pixel, not {tile}")
-
-
-def to_floats(pixels: Tensor, device: torch.device) -> Tensor:
-    """Return uint8 pixels as floats in [0, 1] on a device."""
-    return (pixels.to(device).float() / 255).contiguous(memory_format=torch.channels_last)

@@ -5,18 +5,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
 
-import torch
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
-from comdefend.data.image import ImageCanvas
+from comdefend.data.image import Bytes, ImageCanvas
+from comdefend.engines.engine import Engine
 from comdefend.errors import EngineError, ImageError, one_line
 from comdefend.nn.config import PurifierConfig
 from comdefend.purify.batches import Batches
-from comdefend.purify.tiling import DEFAULT_TILE, Purifier
+from comdefend.purify.tiling import DEFAULT_TILE
 from comdefend.service.metrics import Metrics
 
 _BATCHES_AT_ONCE = 4
@@ -24,7 +27,7 @@ _BATCHES_AT_ONCE = 4
 
 _log = logging.getLogger(__name__)
 
-Classify = Callable[[Purifier, Tensor], list[Any]]
+Classify = Callable[[Callable[[Tensor], Tensor], Bytes], list[Any]]
 """A purifier and images, (N, C, H, W) uint8 -> an answer for each."""
 
 
@@ -40,7 +43,7 @@ class Job:
     """
 
     canvas: ImageCanvas | None = None
-    pixels: Tensor | None = None
+    pixels: Bytes | None = None
     result: Future[Any] = field(default_factory=Future)
 
     @property
@@ -69,7 +72,7 @@ class Batcher:
     """
 
     def __init__(
-        self, purifier: Purifier, metrics: Metrics, classify: Classify | None = None
+        self, purifier: Engine, metrics: Metrics, classify: Classify | None = None
     ) -> None:
         self._purifier = _Counted(purifier, metrics)
         self._classify = classify
@@ -119,7 +122,6 @@ class Batcher:
                 area += job.area
             yield jobs
 
-    @torch.inference_mode()
     def _compute(self, jobs: list[Job]) -> None:
         batches = Batches(self._purifier, DEFAULT_TILE)
         groups: dict[tuple[int, ...], list[Job]] = {}
@@ -138,7 +140,7 @@ class Batcher:
 
     def _answer(self, jobs: list[Job]) -> None:
         assert self._classify is not None
-        images = torch.cat([job.pixels for job in jobs if job.pixels is not None])
+        images = np.concatenate([job.pixels for job in jobs if job.pixels is not None])
         try:
             answers = self._classify(self._purifier, images)
         except ImageError as error:
@@ -152,20 +154,24 @@ class Batcher:
 class _Counted:
     """A purifier that tells how much it computes."""
 
-    def __init__(self, purifier: Purifier, metrics: Metrics) -> None:
+    def __init__(self, purifier: Engine, metrics: Metrics) -> None:
         self._purifier, self._metrics = purifier, metrics
 
     @property
     def config(self) -> PurifierConfig:
         return self._purifier.config
 
-    @property
-    def device(self) -> torch.device:
-        return self._purifier.device
+    def purify_bytes(self, images: Bytes) -> tuple[Bytes, npt.NDArray[np.bool_]]:
+        with self._counted(len(images)):
+            return self._purifier.purify_bytes(images)
 
     def __call__(self, images: Tensor) -> Tensor:
+        with self._counted(len(images)):
+            return self._purifier(images)
+
+    @contextmanager
+    def _counted(self, images: int) -> Iterator[None]:
         began = time.perf_counter()
-        purified = self._purifier(images)
+        yield
         self._metrics.engine_seconds.inc(time.perf_counter() - began)
-        self._metrics.batches.observe(len(images))
-        return purified
+        self._metrics.batches.observe(images)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from comdefend.classifiers import ClassifierSpec, known_preprocessing, open_classifier
 from comdefend.classifiers.names import checkpoint_class_names
 from comdefend.data.classes import ClassNames, imagenet_names, read_class_names
-from comdefend.data.image import ReadImage
+from comdefend.data.image import Bytes, ReadImage
 from comdefend.data.image_files import NEEDS_MEMORY
 from comdefend.data.listing import Wanted
 from comdefend.defenses.detection import movement
@@ -23,7 +23,7 @@ from comdefend.errors import (
     out_of_memory,
 )
 from comdefend.nn.device import device_of
-from comdefend.purify.tiling import Purifier, to_floats
+from comdefend.nn.images import to_floats
 
 _IMAGENET = 1000
 _TOP = 5
@@ -94,7 +94,7 @@ class Classification:
             self._given = checkpoint_class_names(Path(spec.checkpoint))
         self._names: dict[int, tuple[str, ...]] = {}
 
-    def prepared(self, read: ReadImage, most_pixels: int) -> Tensor:
+    def prepared(self, read: ReadImage, most_pixels: int) -> Bytes:
         """Return an image as the classifier takes it, (1, C, H, W) uint8.
 
         Raises:
@@ -119,13 +119,14 @@ class Classification:
             raise ImageError(str(error)) from error
         return ReadImage(fitted).pixels(self._channels)
 
-    def __call__(self, purifier: Purifier, images: Tensor) -> list[Answer]:
+    @torch.inference_mode()
+    def __call__(self, purifier: Callable[[Tensor], Tensor], images: Bytes) -> list[Answer]:
         """Return the answer to each image, (N, C, H, W) uint8.
 
         Raises:
             ImageError: The classifier does not take images of this shape.
         """
-        floats = to_floats(images, device_of(self._classifier))
+        floats = to_floats(torch.from_numpy(images), device_of(self._classifier))
         before = self._logits(floats)
         after = self._logits(purifier(floats).to(floats.device))
         scores = movement(before, after).tolist()

@@ -1,4 +1,7 @@
-"""Weights by name or path: the files that ship, and those that training writes."""
+"""Weights by name or path: the files that ship, and those that training writes.
+
+torch is imported by what returns its networks, and not before.
+"""
 
 import functools
 import hashlib
@@ -7,21 +10,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-import torch
 
 from comdefend.errors import DataMissingError, InputError, WeightsError
-from comdefend.nn.purifier import ComDefend
-from comdefend.zoo.files import read_kind, read_network, read_record, save_weights
+from comdefend.nn.weights import PurifierWeights
+from comdefend.zoo.stored import read_kind, read_purifier, read_record
 
 if TYPE_CHECKING:
+    import torch
+
     from comdefend.nn.classifier import SmallClassifier
     from comdefend.nn.denoiser import Denoiser
     from comdefend.nn.pixelcnn import PixelCNN
+    from comdefend.nn.purifier import ComDefend
+    from comdefend.zoo.files import save_weights
 
 __all__ = [
-    "checksum", "classifier_weights", "load", "load_classifier", "load_purifying",
+    "checksum", "classifier_weights", "load", "load_arrays", "load_classifier", "load_purifying",
     "load_record", "save_weights", "split_rate", "weights",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name == "save_weights":
+        from comdefend.zoo.files import save_weights
+
+        return save_weights
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
 
 _SHIPPED = resources.files("comdefend.zoo") / "shipped"
 _SUFFIX = ".safetensors"
@@ -44,7 +59,7 @@ def classifier_weights() -> list[str]:
     return _names("classifier")
 
 
-def load(name: str | Path, device: torch.device | str = "cpu") -> ComDefend:
+def load(name: str | Path, device: "torch.device | str" = "cpu") -> "ComDefend":
     """Load a purifier in evaluation mode.
 
     Args:
@@ -58,8 +73,25 @@ def load(name: str | Path, device: torch.device | str = "cpu") -> ComDefend:
         DataMissingError: The path does not exist.
         WeightsError: The file is corrupt, or does not hold a purifier.
     """
+    from comdefend.nn.purifier import ComDefend
+    from comdefend.zoo.files import read_network
+
     stored, bpp = split_rate(str(name))
     purifier = read_network(_locate(stored, weights()), ComDefend, device)
+    return purifier if bpp is None else purifier.at(bpp)
+
+
+def load_arrays(name: str | Path) -> PurifierWeights:
+    """Load a purifier as arrays, without torch.
+
+    Args:
+        name: As for `load`.
+
+    Raises:
+        InputError, DataMissingError, WeightsError: As for `load`.
+    """
+    stored, bpp = split_rate(str(name))
+    purifier = read_purifier(_locate(stored, weights()))
     return purifier if bpp is None else purifier.at(bpp)
 
 
@@ -78,7 +110,7 @@ def split_rate(name: str) -> tuple[str, float | None]:
         raise InputError(f"{name}: after @ come bits per pixel, not '{bpp}'") from None
 
 
-def load_classifier(name: str | Path, device: torch.device | str = "cpu") -> "SmallClassifier":
+def load_classifier(name: str | Path, device: "torch.device | str" = "cpu") -> "SmallClassifier":
     """Load a small classifier in evaluation mode; it takes images in [0, 1].
 
     Args:
@@ -91,12 +123,13 @@ def load_classifier(name: str | Path, device: torch.device | str = "cpu") -> "Sm
         WeightsError: The file is corrupt, or does not hold a classifier.
     """
     from comdefend.nn.classifier import SmallClassifier
+    from comdefend.zoo.files import read_network
 
     return read_network(_locate(str(name), classifier_weights()), SmallClassifier, device)
 
 
 def load_purifying(
-    name: str | Path, device: torch.device | str = "cpu"
+    name: str | Path, device: "torch.device | str" = "cpu"
 ) -> "ComDefend | Denoiser | PixelCNN":
     """Load any network that purifies images, in evaluation mode.
 
@@ -110,6 +143,7 @@ def load_purifying(
     """
     from comdefend.nn.denoiser import Denoiser
     from comdefend.nn.pixelcnn import PixelCNN
+    from comdefend.zoo.files import read_network
 
     stored, bpp = split_rate(str(name))
     path = _locate(stored, weights())

@@ -1,8 +1,7 @@
 """Weight files: safetensors that also hold the network's configuration and training record.
 
-The metadata has ``kind`` (``purifier``, ``classifier``, ``denoiser`` or ``pixelcnn``), ``config``
-and ``record``, the latter two as JSON. Nothing is ever unpickled, and no size in a header is
-trusted before the bounds of the configuration and the shapes of the tensors agree.
+`comdefend.zoo.stored` says what their metadata holds. Nothing is ever unpickled, and no size in a
+header is trusted before the bounds of the configuration and the shapes of the tensors agree.
 """
 
 from collections.abc import Mapping
@@ -11,17 +10,14 @@ from typing import Any, TypeVar
 
 import msgspec
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
 
 from comdefend.common.atomic import atomic_write
-from comdefend.common.schema import decode_json
-from comdefend.errors import InputError, WeightsError
+from comdefend.errors import WeightsError
 from comdefend.nn.network import Network
+from comdefend.zoo.stored import NOT_FINITE, check_kind, check_shapes, decoded, opened
 
 _Network = TypeVar("_Network", bound=Network)
-_Value = TypeVar("_Value")
 
 
 def save_weights(
@@ -50,24 +46,6 @@ def save_weights(
     atomic_write(path, save(tensors, metadata))
 
 
-def read_kind(path: Path) -> str:
-    """Return the kind of network that a weight file holds, empty where it does not say.
-
-    Raises:
-        WeightsError: The file is corrupt.
-    """
-    return _metadata(path).get("kind", "")
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """Return the training record of a weight file.
-
-    Raises:
-        WeightsError: The file is corrupt or has no record.
-    """
-    return _decoded(path, "record", dict[str, Any])
-
-
 def read_network(path: Path, network: type[_Network], device: torch.device | str) -> _Network:
     """Return the network that a weight file holds, in evaluation mode.
 
@@ -80,9 +58,8 @@ def read_network(path: Path, network: type[_Network], device: torch.device | str
         WeightsError: The file is corrupt, holds another kind of network, an invalid configuration,
             tensors that do not fit it, or weights that are not finite.
     """
-    if read_kind(path) != network.kind:
-        raise WeightsError(f"{path}: holds no comdefend {network.kind}")
-    config = _decoded(path, "config", network.config_type)
+    check_kind(path, network.kind)
+    config = decoded(path, "config", network.config_type)
     return read_tensors(path, network, config, device)
 
 
@@ -105,37 +82,11 @@ def read_tensors(
     with torch.device("meta"):
         empty = network(config)
     shapes = {name: list(tensor.shape) for name, tensor in empty.state_dict().items()}
-    tensors = _tensors(path, shapes)
+    with opened(path, "pt") as file:
+        check_shapes(path, file, shapes)
+        tensors = {name: file.get_tensor(name) for name in shapes}
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
-        raise WeightsError(f"{path}: holds weights that are infinite or not a number")
+        raise WeightsError(f"{path}: {NOT_FINITE}")
     loaded = empty.to_empty(device=device)
     loaded.load_state_dict(tensors)
     return loaded.eval()
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            return file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: corrupt, not a safetensors file ({error})") from error
-
-
-def _decoded(path: Path, key: str, kind: type[_Value]) -> _Value:
-    try:
-        return decode_json(kind, _metadata(path).get(key, ""), key)
-    except InputError as error:
-        raise WeightsError(f"{path}: its metadata holds no valid {error}") from error
-
-
-def _tensors(path: Path, shapes: dict[str, list[int]]) -> dict[str, Tensor]:
-    """Read tensors of these names and shapes, and no others."""
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            # Names and shapes come from the header: compared before any tensor is read.
-            found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-            if found != shapes:
-                raise WeightsError(f"{path}: its tensors do not fit its configuration")
-            return {name: file.get_tensor(name) for name in shapes}
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: corrupt ({error})") from error
