@@ -119,7 +119,7 @@ def check_job(job: Job) -> None:
 
 
 def quick_jobs(weights: Sequence[str]) -> list[Job]:
-    """Return what `auto` takes for each, torch in float32 for the first, and what to compare with.
+    """Return what ``auto`` takes for each, the same in float32, and what to compare with.
 
     Raises:
         InputError, DataMissingError, WeightsError: As for `comdefend.load`.
@@ -129,6 +129,7 @@ def quick_jobs(weights: Sequence[str]) -> list[Job]:
 
     chosen = {name: choice_for(zoo.load_arrays(name)) for name in weights}
     found = [Job("purifier", name, auto.name, auto.precision) for name, auto in chosen.items()]
+    found += [Job("purifier", name, auto.name, "float32") for name, auto in chosen.items()]
     found += [Job("purifier", weights[0], *BASELINE), *TRANSFORMS[:3]]
     engines = {job.engine for job in found}
     found += [job for job in CLASSIFIERS if job.engine in engines - {"torch"}]
