@@ -2,7 +2,8 @@
 
 How long ``comdefend purify`` takes for one photograph, from the command to its end, and the most
 memory that it holds; beside it a process that only imports torch. And how many images a second an
-engine purifies for one, two and four threads that call it. All take turns, round after round, and
+engine purifies for one, two and four threads that call it, in the precision that ``auto`` takes and
+in float32. All take turns, round after round, and
 medians are recorded.
 """
 
@@ -89,7 +90,7 @@ def main() -> None:
     for first in record.first:
         print(first.engine, statistics.median(first.seconds), first.resident_mb)
     for called in record.called:
-        print(called.engine, called.callers, statistics.median(called.rates))
+        print(called.engine, called.precision, called.callers, statistics.median(called.rates))
 
 
 def first_images() -> tuple[First, ...]:
@@ -131,18 +132,17 @@ def _process(arguments: Sequence[str]) -> tuple[float, float, float]:
 def callers() -> tuple[Called, ...]:
     """Time engines that several threads call."""
     purifier, images = comdefend.load(RECOMMENDED), image_crops(3, 1, SIDE, SIDE).float() / 255
-    engines = {name: comdefend.open_engine(purifier, name) for name in ENGINES}
-    rates: dict[tuple[str, int], list[float]] = {}
+    kinds = dict.fromkeys((name, p) for name in ENGINES for p in ("auto", "float32"))
+    engines = [comdefend.open_engine(purifier, *kind) for kind in kinds]
+    distinct = {(engine.name, engine.precision): engine for engine in engines}
+    rates: dict[tuple[str, str, int], list[float]] = {}
     for turn in range(1 + ROUNDS):
-        for name, engine in engines.items():
+        for (name, precision), engine in distinct.items():
             for count in CALLERS:
                 rate = _rate(partial(engine, images), count)
                 if turn > 0:
-                    rates.setdefault((name, count), []).append(rate)
-    return tuple(
-        Called(name, engines[name].precision, count, tuple(found))
-        for (name, count), found in rates.items()
-    )
+                    rates.setdefault((name, precision, count), []).append(rate)
+    return tuple(Called(*which, tuple(found)) for which, found in rates.items())
 
 
 def _rate(call: Callable[[], object], callers: int) -> float:

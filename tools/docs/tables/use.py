@@ -26,9 +26,9 @@ def called() -> str:
     """Images a second of an engine that several threads call."""
     found = read(EngineUse, "engine-use").called
     lines = []
-    for name in dict.fromkeys(one.engine for one in found):
-        rows = {one.callers: one for one in found if one.engine == name}
+    for name in dict.fromkeys((one.engine, one.precision) for one in found):
+        rows = {one.callers: one for one in found if (one.engine, one.precision) == name}
         rates = [figure(statistics.median(rows[count].rates)) for count in CALLERS]
-        lines.append([f"{name} {rows[1].precision}", *rates])
+        lines.append([" ".join(name), *rates])
     head = ["images a second", "1 caller", *(f"{count} callers" for count in CALLERS[1:])]
     return table(head, lines)
