@@ -26,6 +26,7 @@ from comdefend.report.charts import (
 )
 from comdefend.report.figures import accuracy_against_eps, point_of
 from tools.docs.records import evaluation, read
+from tools.docs.steps import steps
 from tools.docs.tables.certified import certified_curves
 from tools.docs.tradeoff import tradeoff
 
@@ -61,6 +62,7 @@ def charts() -> dict[str, str]:
     figures |= {name: ladder(evaluation(name)) for name in _LADDERS}
     figures["noise"] = noise(evaluation("noise"))
     figures["certified"] = certified_curves("cifar10")
+    figures["steps"] = steps(evaluation("weaker-attacks"))
     figures["photographs"] = tradeoff(evaluation("photographs"))
     for name in _AGAINST_EPS:
         if figure := accuracy_against_eps(evaluation(name), "Linf"):

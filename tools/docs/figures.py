@@ -61,9 +61,21 @@ class Figures:
         """How many images an adaptive figure stands on."""
         return images_of(self.record.rows(defense=defense, threat="adaptive", eps=eps))
 
-    def transfer(self, defense: str, eps: float | None = 8, attack: str = "bim") -> str:
-        """Accuracy under an attack made on the first classifier."""
-        return self._share(defense, "transfer", eps, attack)
+    def transfer(self, defense: str, eps: float | None = 8, attack: str = "bim", **to: Any) -> str:
+        """Accuracy under an attack made on the first classifier, or on that of the variant."""
+        return self._share(defense, "transfer", eps, attack, **to)
+
+    def pair(self, defense: str, eps: float | None = 8, attack: str = "bim") -> str:
+        """Accuracy under an attack that does not know about the defence, and if it does."""
+        through = ANY if eps is not None else attack
+        return f"{self.oblivious(defense, eps, attack)} / {self.adaptive(defense, eps, through)}"
+
+    def numbers(self, defense: str, eps: float | None = 8, attack: str = "bim") -> str:
+        """Say on how many images the two figures of a pair stand."""
+        through = ANY if eps is not None else attack
+        made = [("oblivious", attack), ("adaptive", through)]
+        found = (self.record.rows(defense=defense, threat=t, attack=a, eps=eps) for t, a in made)
+        return " / ".join(f"{images_of(rows)}" for rows in found)
 
     def query(self, defense: str, eps: float | None = 8, attack: str = "square") -> str:
         """Accuracy under an attack that sees only answers."""
@@ -140,7 +152,10 @@ class Figures:
         return self.record.data.images
 
     def _share(
-        self, defense: str, threat: str, eps: float | None, attack: Any, digits: int = 0
-    ) -> str:
-        rows = self.record.rows(defense=defense, threat=threat, attack=attack, eps=eps)
+        self, defense: str, threat: str, eps: float | None, attack: Any, digits: int = 0,
+        variant: Any = ANY,
+    ) -> str:  # fmt: skip
+        rows = self.record.rows(
+            defense=defense, threat=threat, attack=attack, eps=eps, variant=variant
+        )
         return percent(share_of(rows), digits)

@@ -33,6 +33,7 @@ from tools.docs.tables import (
     speed,
     training,
     use,
+    weaker,
 )
 from tools.engine_equality import Engines
 from tools.engine_use import EngineUse
@@ -99,6 +100,7 @@ FUNCTIONS: dict[str, Callable[..., object]] = {
     "speed": speed.speed,
     "summary": experiment.summary,
     "test_accuracy": training.test_accuracy,
+    "weaker": weaker.weaker,
 }
 """What templates can call."""
 
