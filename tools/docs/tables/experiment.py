@@ -54,7 +54,8 @@ def _changes(record: Record, about: Defense, eps: float) -> list[str]:
     bim, signs = flips.get("bim"), flips.get("random")
     if bim is None or signs is None or bim.kept is None or signs.kept is None:
         return []
-    row = record.row(defense=about.name, threat="oblivious", attack="bim", eps=eps)
+    # Where BIM was made in several ways, the code was looked at under the first.
+    row = record.rows(defense=about.name, threat="oblivious", attack="bim", eps=eps)[0]
     if row.perturbation_psnr is None:
         return []
     # Where images are black or white, random signs are cut off: they fill the bound at most.

@@ -13,7 +13,11 @@ def weaker(name: str) -> str:
     """One line for each attack on the bare classifier, and one of those through the defences."""
     record = evaluation(name)
     names = record.defense_names
-    shown = [row for row in record.rows(defense=names[0]) if row.attack and row.eps in (EPS, None)]
+    shown = [
+        row
+        for row in record.rows(defense=names[0])
+        if row.threat in ("oblivious", "transfer") and row.eps in (EPS, None)
+    ]
     lines = []
     for row in sorted(shown, key=lambda row: (row.eps is None, row.threat == "transfer")):
         query = {"threat": row.threat, "attack": row.attack, "eps": row.eps, "variant": row.variant}
