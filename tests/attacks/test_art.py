@@ -88,7 +88,7 @@ def test_a_linear_model_is_left_by_the_shortest_way(attack, excess):
 
 def test_every_attack_says_which_library_runs_it():
     libraries = {name: attack.library for name, attack in ATTACKS.items()}
-    assert set(libraries.values()) == {"Foolbox", "pyautoattack", "ART"}
+    assert set(libraries.values()) == {"Foolbox", "pyautoattack", "ART", "comdefend"}
     for name in ("bim", "pgd", "deepfool", "cw"):
         assert (libraries[name], libraries[f"art-{name}"]) == ("Foolbox", "ART")
 
