@@ -15,7 +15,7 @@ PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist loadfile 
 # These compute nothing that depends on the processor.
 PLAIN := tests/common tests/report tests/tools tests/test_docs.py tests/test_records.py
 
-.PHONY: demo test test-avx2 test-default slow package lint format lock clean
+.PHONY: demo test test-avx2 test-default slow docs package lint format lock clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)  ## attack and defend real images; tables on the screen, pictures in demo/
@@ -32,6 +32,10 @@ test-avx2 test-default: $(READY)  ## the tests that compute, as on an older proc
 
 slow: $(READY)  ## tests that take minutes, or need the data sets that COMDEFEND_DATA points to
 	$(BIN)/pytest -m slow
+
+docs: $(READY)  ## the documentation as a site in site/; any warning is an error
+	$(BIN)/sphinx-build -c tools/site -W --keep-going -q . site
+	@echo "open site/index.html"
 
 package: $(READY)  ## a wheel and a source distribution in dist/, checked, and tried without extras
 	$(BIN)/python -m tools.package dist
@@ -61,4 +65,4 @@ lock: $(READY)  ## pin every dependency by name, version and hash
 COMPILE := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 clean:  ## remove everything that make has made
-	rm -rf .venv demo dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv demo dist site .pytest_cache .mypy_cache .ruff_cache

@@ -1,4 +1,5 @@
 import os
+import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,3 +75,20 @@ def data_folder():
     if not (folder := os.environ.get("COMDEFEND_DATA")):
         pytest.skip("COMDEFEND_DATA is not set to a folder of data sets")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A real browser without a window; tests that need it are skipped where there is none."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed (pip install playwright)"
+    )
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("chromium is not installed (Debian: apt-get install chromium)")
+    off = ("gpu", "quic", "background-networking", "component-update", "sync")
+    switches = ["--no-sandbox", "--no-first-run", *(f"--disable-{part}" for part in off)]
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=program, args=switches)
+        yield browser
+        browser.close()

@@ -158,11 +158,11 @@ def evaluate(
         labels: (N,) integers.
         data: Instead of the two: a data set, as `load_image_set` names it, or a
             ``datasets.Dataset`` (Hugging Face) with a column of images and one of class labels.
-        defenses: Names as `load_defense` takes them, or ``nn.Module``s, images to images; modules
-            may be given by name in a mapping.
+        defenses: Names as `load_defense` takes them, or modules (``nn.Module``), images to images;
+            these may be given by name in a mapping. By default none and ``photo``.
         attacks: Names as `find_attack` takes them, with ``:STEPS`` behind them if so wanted, or
-            functions of model, images, labels and eps to images.
-        eps: Bounds on the largest change of a value, in whole units of 1/255.
+            functions of model, images, labels and eps to images. By default ``fgsm`` and ``pgd``.
+        eps: Bounds on the largest change of a value, in whole units of 1/255; by default 2 and 8.
         adaptive_steps: Steps of the PGD through the defence.
         sample: Use so many of the images, drawn at random; 0 for all. By default all images in
             memory, and 200 of a data set.

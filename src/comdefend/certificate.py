@@ -55,7 +55,7 @@ class Certificate:
 
     @property
     def images(self) -> tuple[Image, ...]:
-        """What was found of each image, in the order of the sample; see `Image.place`."""
+        """What was found of each image, in the order of the sample; see ``place`` of `Image`."""
         return self.record.images
 
     def report(self, path: str | Path) -> None:

@@ -1,7 +1,6 @@
 import http.client
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -85,19 +84,3 @@ def site(tmp_path_factory):
 def coffee(photo_folder):
     """The bytes of a photograph."""
     return (photo_folder / "coffee.png").read_bytes()
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed (pip install playwright)"
-    )
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("chromium is not installed (Debian: apt-get install chromium)")
-    off = ("gpu", "quic", "background-networking", "component-update", "sync")
-    switches = ["--no-sandbox", "--no-first-run", *(f"--disable-{part}" for part in off)]
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=program, args=switches)
-        yield browser
-        browser.close()

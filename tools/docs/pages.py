@@ -9,12 +9,14 @@ from comdefend.report.html import render_report
 from tools.defense_cost import DefenseCost
 from tools.docs import markdown, names
 from tools.docs.charts import charts
+from tools.docs.commands import commands
 from tools.docs.figures import Figures
 from tools.docs.overview import overview
 from tools.docs.records import (
     ROOT,
     Distillation,
     WeightDecay,
+    demo,
     describe,
     evaluation,
     profile,
@@ -66,9 +68,11 @@ FUNCTIONS: dict[str, Callable[..., object]] = {
     "choosing": rates.choosing,
     "classifiers": training.classifiers,
     "code_changes": experiment.code_changes,
+    "commands": commands,
     "cost": training.cost,
     "decay": training.decay,
     "defense_cost": lambda: read(DefenseCost, "defense-cost"),
+    "demo_figures": lambda name: Figures(demo(name)),
     "describe": describe,
     "distillation": training.distillation,
     "distillation_record": lambda: read(Distillation, "distillation"),

@@ -94,6 +94,11 @@ def profile(name: str) -> str:
     return "gpu" if (RECORDS / f"{name}-gpu.json").is_file() else "small"
 
 
+def demo(name: str) -> Record:
+    """Read the record of the demo's pictures."""
+    return load_record(ROOT / f"docs/demo/{name}.json")
+
+
 @cache
 def evaluation(name: str) -> Record:
     """Read the record of a shipped experiment."""

@@ -33,8 +33,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         attacked: So many of them, the first, are attacked too; 0 for none.
         engine, precision: What computes the purifier, as `open_engine` takes it.
         checkpoint, mean, std, classes: Of the classifier, as `ClassifierSpec` has them.
-        resize, crop: As for `Experiment`.
-        fit: The same.
+        resize: The shorter side to resize images to; 0 leaves them.
+        crop: The side of the square that is then cut out; 0 leaves the images.
+        fit: Where the classifier is known to take images of one size, give it those.
         skip_unreadable: Leave out image files that cannot be read.
         seed: Of the sample, the noise and the attacks.
 

@@ -39,7 +39,7 @@ def open_classifier(
     Its name is one of
 
     - a name of `comdefend.classifier_weights`, or a ``.safetensors`` file made by our training;
-    - a name of `READY`, such as ``efficientnet-lite0``;
+    - a ready-made one, such as ``efficientnet-lite0``;
     - ``torchvision:NAME`` or ``timm:NAME``: an architecture; the checkpoint holds its weights and
       decides the number of classes. Where no mean and std are given, the library's own are taken;
     - ``package.module:function``: an ``nn.Module``, or a function that returns one when called

@@ -34,7 +34,7 @@ class ClassifierSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def plain(self) -> str | dict[str, Any]:
-        """It as recipes hold it: the name where that is all, otherwise a mapping."""
+        """What recipes hold, which is the name where that is all, and else a mapping."""
         given = {key: value for key, value in to_plain(self).items() if value is not None}
         return self.name if len(given) == 1 else given
 

@@ -42,7 +42,7 @@ class ImageSet:
 
     @property
     def class_count(self) -> int:
-        """Number of classes: that of their names, else one more than the largest label."""
+        """Number of classes, by their names, or else one more than the largest label."""
         return len(self.classes) or int(self.labels.max()) + 1
 
     def subset(self, indices: Tensor) -> "ImageSet":

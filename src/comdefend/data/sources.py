@@ -29,7 +29,7 @@ def load_image_set(
     """Load labelled images of one size into memory; only those that are wanted are decoded.
 
     Args:
-        spec: One of the forms in `places.SOURCES`. A relative path is also looked for below
+        spec: One of the forms in `SOURCES`. A relative path is also looked for below
             ``COMDEFEND_DATA``.
         split: ``train`` or ``test``.
         channels: Convert images to 3 (RGB) or 1 (grey) channels; by default they stay as they are,

@@ -11,9 +11,9 @@ class Backend(msgspec.Struct, frozen=True):
 
     Attributes:
         about: What it is, in a phrase.
-        opener: ``module:function``; the function turns a `Computation` into a `Network`, or, of
+        opener: ``module:function``; the function turns a ``Computation`` into a ``Network``, or, of
             an engine that takes graphs, an ONNX file, a precision and a number of threads or None
-            into a `Run`.
+            into a ``Run``.
         precisions: What it computes in.
         devices: Where it computes.
         graphs: Whether it takes graphs, and so needs no torch.

@@ -43,7 +43,7 @@ class Code(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         ones: Share of ones.
         abs_z_mean: Mean of the logits' |z|.
-        quantiles: Probabilities at which `abs_z_quantiles` are given.
+        quantiles: Probabilities at which ``abs_z_quantiles`` are given.
         abs_z_quantiles: Of |z|.
         flips: What changes of the images do to the code.
     """

@@ -24,15 +24,17 @@ THREATS = {
 """Threat model -> what the attacker has."""
 
 
-class _Any(Enum):
+class Anything(Enum):
+    """The type of `ANY`."""
+
     ANY = "any"
 
 
-ANY: Final = _Any.ANY
-"""In a query: whatever it is. None asks for rows where the field is empty."""
+ANY: Final = Anything.ANY
+"""Matches whatever it is, in a query. None asks for rows where the field is empty."""
 
 _T = TypeVar("_T")
-Query: TypeAlias = _T | _Any
+Query: TypeAlias = _T | Anything
 """A value to look for, or `ANY`."""
 
 
@@ -40,7 +42,7 @@ class Data(msgspec.Struct, frozen=True, kw_only=True):
     """The images that were evaluated.
 
     Attributes:
-        source: Data set, as `comdefend.data.sources` names it.
+        source: Data set, as `load_image_set` takes it.
         split: Which part of it.
         images: Size of the sample.
         seed: Of the sample.

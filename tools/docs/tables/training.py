@@ -37,6 +37,11 @@ def _records(names: list[str]) -> dict[str, _Trained]:
     return {name: schema.build(_Trained, zoo.load_record(name), name) for name in names}
 
 
+def _card(name: str) -> str:
+    """Return the name as a link of the README to its model card."""
+    return f"[`{name}`](src/comdefend/zoo/shipped/{name}.md)"
+
+
 _HOW = {"defense": ", against attacks", "guided": ", guided by a classifier"}
 
 
@@ -48,7 +53,7 @@ def purifiers() -> str:
             continue
         against = _HOW.get(record.recipe.kind, "")
         rows.append([
-            f"`{name}`", f"{record.recipe.data}{against}", f"{record.bpp:g}",
+            _card(name), f"{record.recipe.data}{against}", f"{record.bpp:g}",
             f"{record.fidelity.psnr:.2f}", f"{record.fidelity.pooled_psnr:.2f}",
             f"{record.fidelity.ssim:.3f}",
         ])  # fmt: skip
@@ -65,15 +70,15 @@ def classifiers() -> str:
     rows = {}
     for name, record in _records(zoo.classifier_weights()).items():
         behind = [purifier for purifier, other in purifying.items() if other == record]
-        rows["`, then `".join([*behind, name])] = record
+        rows[", then ".join(map(_card, [*behind, name]))] = record
     for name, record in purifying.items():
         # Trained in front of a classifier that stayed as it is.
         if record.recipe.trained == "purifier":
-            rows[f"{name}`, then `{record.recipe.classifier}"] = record
+            rows[f"{_card(name)}, then {_card(record.recipe.classifier)}"] = record
     return table(
         ["classifier", "parameters", "clean accuracy"],
         [
-            [f"`{title}`", f"{record.parameters:,}", percent(record.accuracy or 0.0, 2)]
+            [title, f"{record.parameters:,}", percent(record.accuracy or 0.0, 2)]
             for title, record in rows.items()
         ],
     )
