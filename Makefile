@@ -33,8 +33,8 @@ test-avx2 test-default: $(READY)  ## the tests that compute, as on an older proc
 slow: $(READY)  ## tests that take minutes, or need the data sets that COMDEFEND_DATA points to
 	$(BIN)/pytest -m slow
 
-docs: $(READY)  ## the documentation as a site in site/; any warning is an error
-	$(BIN)/sphinx-build -c tools/site -W --keep-going -q . site
+docs: $(READY)  ## the documentation as a site in site/, anew; any warning is an error
+	$(BIN)/sphinx-build -c tools/site -E -a -W --keep-going -q . site
 	@echo "open site/index.html"
 
 package: $(READY)  ## a wheel and a source distribution in dist/, checked, and tried without extras

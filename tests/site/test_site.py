@@ -11,6 +11,9 @@ import pytest
 import comdefend
 from tools.docs.records import ROOT
 
+# Whichever test comes first builds the site.
+pytestmark = pytest.mark.timeout(900)
+
 # What a browser fetches by itself: an element, and its attribute that has the address.
 LOADED = {
     ("audio", "src"), ("embed", "src"), ("iframe", "src"), ("image", "href"), ("img", "src"),
