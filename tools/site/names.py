@@ -27,8 +27,9 @@ def prepare(
     # The magnitude of a logit; to reStructuredText it is the name of a substitution.
     lines[:] = text.replace("|z|", r"\|z\|").split("\n")
     if what in ("attribute", "data", "property"):
-        # What stands before a colon in the first line would be read as the type.
-        lines.insert(0, "")
+        # What stands before a colon in the first line would be read as the type: now the first
+        # line is an empty comment.
+        lines[:0] = ["..", ""]
 
 
 def find(
