@@ -9,6 +9,9 @@ from comdefend.cli import app
 from tools.docs.blocks import blocks
 from tools.docs.records import ROOT
 
+# Whichever test comes first does all of it; a loaded machine takes minutes.
+pytestmark = pytest.mark.timeout(900)
+
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
