@@ -33,7 +33,10 @@ exclude_patterns = [".*", "build", "demo", "dist", "runs", "tests", "tools"]
 
 nitpicky = True
 default_role = "py:obj"
-nitpick_ignore_regex = [("py:.*", r"(collections|datasets|numpy|np|nn|pathlib|PIL|torch)\..*")]
+nitpick_ignore_regex = [
+    ("py:.*", r"(collections|datasets|numpy|np|nn|pathlib|PIL|torch)\..*"),
+    ("py:class", "Path"),  # where an annotation is a string
+]
 
 myst_heading_anchors = 4
 myst_enable_extensions = ["html_image"]

@@ -19,7 +19,7 @@ class PurifierWeights(msgspec.Struct, frozen=True, eq=False):
     Attributes:
         config: The architecture.
         tensors: Name -> float32 tensor, of the names, shapes and order of
-            `comdefend.nn.layout.tensor_shapes`.
+            ``comdefend.nn.layout.tensor_shapes``.
     """
 
     config: PurifierConfig
