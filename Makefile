@@ -13,7 +13,7 @@ READY := .venv/.ready
 PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist loadfile --max-worker-restart 0
 
 # These compute nothing that depends on the processor.
-PLAIN := tests/common tests/report tests/tools tests/test_docs.py tests/test_records.py
+PLAIN := tests/common tests/report tests/site/test_site.py tests/tools tests/test_docs.py tests/test_records.py
 
 .PHONY: demo test test-avx2 test-default slow docs package lint format lock clean
 .DELETE_ON_ERROR:
