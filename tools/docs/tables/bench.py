@@ -3,7 +3,6 @@
 from comdefend.bench import tables
 from comdefend.bench.jobs import BASELINE, PHOTO
 from comdefend.bench.record import Record, fastest, select
-from comdefend.report.summary import percent
 from tools.docs.markdown import EMPTY, table
 from tools.docs.records import RECORDS, describe, read
 
@@ -59,14 +58,6 @@ def classes() -> str:
     for name in records:
         head += [f"{CLASSES[name]}: milliseconds", "computed by"]
     return table(head, lines)
-
-
-def share_of_resnet(weights: str, name: str) -> str:
-    """How much of ResNet-50's time a purifier takes, by OpenVINO in float32."""
-    wanted = {"what": "against_resnet", "engine": "openvino", "precision": "float32"}
-    found = select(_record(name).ratios, weights=weights, **wanted)
-    (ratio,) = (one for one in found if one.to and one.to.precision == "float32")
-    return percent(1 / ratio.value, 0)
 
 
 def machine() -> str:

@@ -30,5 +30,15 @@ def called() -> str:
         rows = {one.callers: one for one in found if (one.engine, one.precision) == name}
         rates = [figure(statistics.median(rows[count].rates)) for count in CALLERS]
         lines.append([" ".join(name), *rates])
-    head = ["images a second", "1 caller", *(f"{count} callers" for count in CALLERS[1:])]
+    head = ["", "1 caller", *(f"{count} callers" for count in CALLERS[1:])]
     return table(head, lines)
+
+
+def gain() -> str:
+    """How many times as fast OpenVINO is in 8-bit integers as in float32, for one caller."""
+    found = read(EngineUse, "engine-use").called
+    rates = {
+        one.precision: one.rates for one in found if (one.engine, one.callers) == ("openvino", 1)
+    }
+    ratios = (a / b for a, b in zip(rates["int8"], rates["float32"], strict=True))
+    return f"{statistics.median(ratios):.2g}"
