@@ -35,7 +35,7 @@ from comdefend.evaluation.record import (
     load_record,
     save_record,
 )
-from comdefend.evaluation.run import Progress, Run
+from comdefend.evaluation.run import Progress, Run, Workers
 from comdefend.nn.batches import device_of
 from comdefend.report.markdown import markdown_table
 from comdefend.report.notebook import summary_html, summary_text
@@ -145,6 +145,7 @@ def evaluate(
     device: str | None = None,
     output: str | Path | None = None,
     progress: Progress = lambda label, done, total: None,
+    workers: Workers | None = None,
 ) -> Evaluation:
     """Measure what defences buy a classifier: clean, oblivious and adaptive.
 
@@ -181,6 +182,8 @@ def evaluate(
         output: A folder. It receives ``record.json``, ``table.md`` and ``report.html``, and keeps
             finished work: the same call goes on where it was stopped. By default nothing is kept.
         progress: Told what is being done, the number of finished steps, and of all steps.
+        workers: Who computes; by default this process. `comdefend.integrations.ray.on_cluster`
+            lets a Ray cluster do so.
 
     Raises:
         InputError: Something does not fit: classifier and data, attacks and bounds.
@@ -220,7 +223,7 @@ def evaluate(
         {key: attack for key, (attack, _) in named.items()},
     )
     experiment = build_experiment(values, "evaluate", given.attacks)
-    return run(experiment, output, device or _place(classifier), progress, given)
+    return run(experiment, output, device or _place(classifier), progress, given, workers)
 
 
 def run(
@@ -229,6 +232,7 @@ def run(
     device: str = "cpu",
     progress: Progress = lambda label, done, total: None,
     given: Given = Given(),  # noqa: B008, it is frozen
+    workers: Workers | None = None,
 ) -> Evaluation:
     """Run an experiment, or go on with one that was stopped.
 
@@ -239,6 +243,7 @@ def run(
         device: Where models run.
         progress: As for `evaluate`.
         given: Objects that take the place of what the experiment names.
+        workers: As for `evaluate`.
 
     Raises:
         InputError, DataMissingError, OutputError: As for `evaluate`.
@@ -246,7 +251,7 @@ def run(
     with ExitStack() as stack:
         temporary = stack.enter_context(tempfile.TemporaryDirectory()) if output is None else None
         opened = Run(experiment, Path(output or str(temporary)), device, progress, given)
-        evaluation = Evaluation(opened.measure(), opened.panels())
+        evaluation = Evaluation(opened.measure(workers), opened.panels())
     if output is not None:
         folder = Path(output)
         evaluation.save(folder / "record.json")

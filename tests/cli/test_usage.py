@@ -9,6 +9,7 @@ from PIL import Image
 
 import comdefend
 from comdefend.cli import app
+from tests.servers import free_port
 
 COMMANDS = [command.name for command in app.registered_commands]
 EVALUATE = ["evaluate", "fashion-mnist-small", "--data", "folder:.", "--output", "out"]
@@ -177,3 +178,14 @@ def test_purify_names_every_engine(cli):
     # Narrow columns break a name at its hyphen.
     text = re.sub(r"[\s│]+", "", cli("purify", "--help").stdout)
     assert all(name in text for name in ENGINES)
+
+
+def test_a_cluster_that_does_not_answer_ends_an_evaluation_before_it_begins(cli, tmp_path):
+    command = ["evaluate", "cifar10-small", "--data", "cifar10", "-o", tmp_path / "out", "--ray"]
+    address = f"127.0.0.1:{free_port()}"
+    ended = cli(*command, address)
+    assert (ended.code, ended.stdout) == (1, "")
+    assert ended.stderr.startswith(f"error: Ray at {address}: no cluster answers")
+    assert cli(*command, "head").code == 2
+    assert cli(*command, address, "--device", "cuda").code == 2
+    assert not (tmp_path / "out").exists()

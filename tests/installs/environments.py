@@ -3,10 +3,23 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from tools.docs.blocks import NO_EXTRA
 from tools.docs.records import ROOT
 from tools.package import UV
+
+
+def interpreter(version):
+    """Return the path of a Python of this version, or None where this machine has none."""
+    # uv gives up at a shim of pyenv whose version is not the chosen one: what it stands for, first.
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    places = [*map(str, sorted(pyenv.glob("versions/*/bin"))), os.environ["PATH"]]
+    found = subprocess.run(
+        [UV, "python", "find", "--no-project", version], capture_output=True, text=True,
+        env={**os.environ, "PATH": os.pathsep.join(places)},
+    )  # fmt: skip
+    return found.stdout.strip() if found.returncode == 0 else None
 
 
 def install(wheel, extra, place, python=sys.executable):

@@ -11,10 +11,10 @@ from PIL import Image
 
 from comdefend.cli import app
 from comdefend.common.extras import EXTRAS
-from tests.installs.environments import install
+from tests.installs.environments import install, interpreter
 from tools.docs.blocks import NO_EXTRA
 from tools.docs.records import ROOT
-from tools.package import UV, check
+from tools.package import check
 
 # A command -> how it is called, and the extras that it then asks for.
 COMMANDS = {
@@ -70,10 +70,10 @@ def test_the_files_pass_the_checks_and_hold_what_users_need_and_no_more(built):
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
 def test_without_extras_every_command_works_or_names_its_extra(wheel, tmp_path, version):
-    found = subprocess.run([UV, "python", "find", version], capture_output=True, text=True)
-    if found.returncode:
+    python = interpreter(version)
+    if python is None:
         pytest.skip(f"Python {version} is not on this machine")
-    environment = install(wheel, NO_EXTRA, tmp_path / "environment", found.stdout.strip())
+    environment = install(wheel, NO_EXTRA, tmp_path / "environment", python)
     Image.effect_noise((40, 30), 50).convert("RGB").save(tmp_path / "image.png")
     shutil.copy(ROOT / "tests/codec/vectors/photo.comd", tmp_path / "photo.comd")
     before = sorted(tmp_path.iterdir())

@@ -4,16 +4,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import psutil
 import pytest
 from PIL import Image
 
 import comdefend
 from comdefend.errors import DataMissingError, InputError, RemoteError
 from comdefend.integrations.ray import purify_files
+from tests.integrations.clusters import ON_ONE_CORE, workers_of
 from tests.servers import free_port
-
-ON_ONE_CORE = {"num_cpus": 1, "object_store_memory": 100 << 20}
 
 
 @pytest.fixture
@@ -28,29 +26,6 @@ def photos(tmp_path):
     return folder
 
 
-@pytest.fixture
-def cluster(monkeypatch):
-    """A cluster of two nodes with a core each."""
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    from ray.cluster_utils import Cluster
-
-    started = Cluster(
-        initialize_head=True, head_node_args={**ON_ONE_CORE, "include_dashboard": False}
-    )
-    try:
-        yield started
-    finally:
-        started.shutdown()
-
-
-def actors_of(node):
-    """The actors that run on a node, each once it purifies."""
-    from ray._private.ray_constants import PROCESS_TYPE_RAYLET
-
-    raylet = psutil.Process(node.all_processes[PROCESS_TYPE_RAYLET][0].process.pid)
-    return [p for p in raylet.children(recursive=True) if "MapBatches(_Actor)" in p.cmdline()[0]]
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_node_is_killed_and_every_file_comes_out_once_and_whole(cluster, photos, tmp_path):
@@ -61,7 +36,7 @@ def test_a_node_is_killed_and_every_file_comes_out_once_and_whole(cluster, photo
         until = time.monotonic() + 300
         while time.monotonic() < until:
             written = len(list(target.glob("*.png")))
-            if written >= 20 and (found := actors_of(node)):
+            if written >= 20 and (found := workers_of(node, "MapBatches(_Actor)")):
                 killed.extend([written, *found])
                 cluster.remove_node(node, allow_graceful=False)
                 return

@@ -15,6 +15,7 @@ from comdefend.cli.options import (
     SkipUnreadable,
     Std,
 )
+from comdefend.errors import InputError
 
 if TYPE_CHECKING:
     from comdefend.api import Evaluation
@@ -40,6 +41,10 @@ classifier must have equally many.
 
 **comdefend list** shows all defences and attacks that --defense and --attack take; bim:20 takes 20
 steps. Your own may be named too, as package.module:function.
+
+With the extra comdefend[ray] and --ray, the machines of a Ray cluster share the work, one core for
+each attack on each defence. All need the same versions, and your own code if there is any; images
+and weights are sent along.
 
 The output folder receives record.json, table.md and report.html. Stop it whenever you like:
 the same command goes on where it was."""
@@ -78,6 +83,14 @@ def evaluate(
     skip_unreadable: SkipUnreadable = False,
     seed: Annotated[int, typer.Option(help="Of the sample and the attacks.")] = 0,
     device: Device = "auto",
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Compute on this Ray cluster: HOST:PORT, or auto for the one of this machine.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Evaluate a defence; see the help text above."""
     from comdefend.cli.options import channel_numbers, open_device, progress_bar
@@ -88,6 +101,13 @@ def evaluate(
     require_extra("evaluate")
     from comdefend import api
 
+    workers = None
+    if ray is not None:
+        from comdefend.integrations.ray import on_cluster
+
+        if device not in ("auto", "cpu"):
+            raise InputError(f"device on Ray: auto or cpu, not '{device}'")
+        workers = on_cluster(ray)
     with progress_bar() as show:
         evaluation = api.evaluate(
             classifier,
@@ -105,9 +125,10 @@ def evaluate(
             crop=crop,
             skip_unreadable=skip_unreadable,
             seed=seed,
-            device=open_device(device),
+            device="cpu" if workers else open_device(device),
             output=output,
             progress=show,
+            workers=workers,
         )
     show_evaluation(evaluation, output)
 

@@ -38,24 +38,38 @@ class Store:
     def found(self, key: dict[str, Any]) -> dict[str, Any] | None:
         """Return the JSON result of a key; None where it is missing or damaged."""
         try:
-            return dict(json.loads(self._path(key, ".json").read_text(encoding="utf-8")))
+            return dict(json.loads(self._path(key).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, RecursionError):
             return None
 
     def keep(self, key: dict[str, Any], result: dict[str, Any]) -> None:
         """Store the JSON result of a key."""
-        atomic_write(self._path(key, ".json"), json.dumps(result).encode())
+        atomic_write(self._path(key), json.dumps(result).encode())
+
+    def _path(self, key: dict[str, Any]) -> Path:
+        return self.folder / f"{self.name(key)}.json"
 
     def tensor(self, key: dict[str, Any], compute: Callable[[], Tensor]) -> Tensor:
         """Return the tensor of a key, computed if it is not stored yet."""
-        path = self._path(key, ".safetensors")
-        try:
-            return load(path.read_bytes())["tensor"]
-        except (OSError, SafetensorError, KeyError):
+        name = self.name(key)
+        tensor = self.found_tensor(name)
+        if tensor is None:
             tensor = compute().contiguous()
-        atomic_write(path, save({"tensor": tensor}))
+            self.keep_tensor(name, tensor)
         return tensor
 
-    def _path(self, key: dict[str, Any], suffix: str) -> Path:
+    def name(self, key: dict[str, Any]) -> str:
+        """Return the name under which the result of a key is stored."""
         text = json.dumps({**self.common, **key}, sort_keys=True)
-        return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}{suffix}"
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def found_tensor(self, name: str) -> Tensor | None:
+        """Return the tensor of a name; None where it is missing or damaged."""
+        try:
+            return load((self.folder / f"{name}.safetensors").read_bytes())["tensor"]
+        except (OSError, SafetensorError, KeyError):
+            return None
+
+    def keep_tensor(self, name: str, tensor: Tensor) -> None:
+        """Store the tensor of a name."""
+        atomic_write(self.folder / f"{name}.safetensors", save({"tensor": tensor}))

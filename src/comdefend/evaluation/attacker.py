@@ -69,7 +69,7 @@ class Attacker:
             moved = self.alone(classifier, attack, None, steps, count, settings)
             clean = self.images[:count]
             return moved.clamp(clean - eps / 255, clean + eps / 255)
-        key = {**self._key(attack, eps, steps, settings), "on": classifier.key, "images": count}
+        key = self.key_alone(classifier.key, attack, eps, steps, count, settings)
         everything, target = torch.arange(count), classifier.module
         if classifier.random and not self.attacks[attack].averages:
             target = Expectation(target, self.draws)
@@ -79,6 +79,20 @@ class Attacker:
                 target, everything, attack, eps, steps, classifier.random, settings
             ),
         )
+
+    def key_alone(
+        self,
+        classifier: str,
+        attack: str,
+        eps: float | None,
+        steps: int | None,
+        count: int,
+        settings: Settings = OWN,
+    ) -> dict[str, object]:
+        """Return the key under which `alone` keeps its images; ``classifier`` is a fingerprint."""
+        bound = None if self.attacks[attack].norm == "L2" else eps
+        key = self._key(attack, bound, steps, settings)
+        return {**key, "on": classifier, "images": count}
 
     def through(
         self,

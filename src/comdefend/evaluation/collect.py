@@ -56,6 +56,7 @@ def collect(
     """
     rows: list[Row] = []
     checks: list[Check] = []
+    results = [result for _, cells in measured for _, result in cells]
     for subject, cells in measured:
         own = [
             _row(subject, cell, result, attacks, experiment.classifier)
@@ -81,8 +82,8 @@ def collect(
         labels=tuple(data.labels.tolist()),
         seed=experiment.seed,
         device=device,
-        threads=torch.get_num_threads(),
-        processor=processor_name(device),
+        threads=max(result.get("threads", torch.get_num_threads()) for result in results),
+        processor=", ".join(sorted(_processors(results, device))) or None,
         versions=versions(),
         commit=commit(),
         seconds=round(sum(row.seconds for row in rows), 1),
@@ -90,6 +91,11 @@ def collect(
         results=tuple(rows),
         checks=tuple(checks),
     )
+
+
+def _processors(results: Sequence[dict[str, Any]], device: str) -> set[str]:
+    """Return where cells were measured; those of older versions do not say, and count as here."""
+    return {name for r in results if (name := r.get("processor", processor_name(device)))}
 
 
 def _row(

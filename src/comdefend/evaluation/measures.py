@@ -1,15 +1,17 @@
 """How each kind of cell is measured: a function from a cell to plain JSON values."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from comdefend.common import schema
+from comdefend.common.processor import processor_name
 from comdefend.errors import out_of_memory
-from comdefend.evaluation.attacker import Attacker
+from comdefend.evaluation.attacker import OWN, Attacker
 from comdefend.evaluation.binary_code import code_statistics, random_signs
 from comdefend.evaluation.cells import Cell, Measure
 from comdefend.evaluation.detection import DETECTED_IMAGES, detection_statistics
@@ -17,11 +19,14 @@ from comdefend.evaluation.findings import Detection
 from comdefend.evaluation.judge import NEVER, Judge, attack_standing, from_bits, to_bits
 from comdefend.evaluation.sanity import Left, other_ranges
 from comdefend.evaluation.subjects import OpenedClassifier, Subject
-from comdefend.nn.batches import apply
+from comdefend.nn.batches import apply, device_of
 from comdefend.nn.metrics import peak_signal_noise_ratio, round_to_8_bits
 from comdefend.nn.purifier import ComDefend
 
 Result = dict[str, Any]
+
+SANITY_STEPS = 20
+"""Of the PGD that sanity checks are made with."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Workbench:
         main: The experiment's own classifier.
         sources: Classifiers that single attacks are made on, by name.
         corruptions: What happens to images without an attacker, by name.
-        before: Digest of each cell so far -> what was measured.
+        before: Digest of each cell that a cell starts from -> what was measured.
     """
 
     subject: Subject
@@ -44,7 +49,7 @@ class Workbench:
     main: OpenedClassifier
     sources: Mapping[str, OpenedClassifier]
     corruptions: Mapping[str, nn.Module]
-    before: Mapping[str, Result]
+    before: Mapping[str, Result] = field(default_factory=dict)
 
     @property
     def images(self) -> Tensor:
@@ -58,6 +63,31 @@ class Workbench:
             classifier = self.sources[cell.made_on]
         assert cell.attack is not None
         return self.attacker.alone(classifier, cell.attack, eps, cell.steps, cell.images, cell)
+
+
+def measured(at: Workbench, cell: Cell) -> Result:
+    """Return what there is to measure in a cell, how many seconds it took, and where."""
+    started = time.perf_counter()
+    result = MEASURES[cell.measure](at, cell)
+    return {
+        **result,
+        "seconds": round(time.perf_counter() - started, 2),
+        "threads": torch.get_num_threads(),
+        "processor": processor_name(device_of(at.subject.classifier)),
+    }
+
+
+def keys_alone(at: Workbench, cell: Cell) -> list[dict[str, object]]:
+    """Return the keys of all images attacked on a classifier alone that a cell asks for."""
+    sanity = cell.measure == "sanity"
+    attack, steps = ("pgd", SANITY_STEPS) if sanity else (cell.attack, cell.steps)
+    if not cell.source or attack is None:
+        return []
+    settings = OWN if sanity else cell
+    return [
+        at.attacker.key_alone(cell.source, attack, eps, steps, cell.images, settings)
+        for eps in cell.eps or (None,)
+    ]
 
 
 def _judged(at: Workbench, images: Tensor) -> Result:
@@ -186,13 +216,13 @@ def _sanity(at: Workbench, cell: Cell) -> Result:
             at.attacker, at.judge, at.subject, clean, "pgd", bound, steps, cell.stand_ins
         )
 
-    attacked = at.attacker.alone(at.subject.alone, "pgd", eps, 20, count)
+    attacked = at.attacker.alone(at.subject.alone, "pgd", eps, SANITY_STEPS, count)
     oblivious = at.judge.verdicts(at.subject, round_to_8_bits(attacked)) & clean
-    standing = left_after(eps, 20)
+    standing = left_after(eps, SANITY_STEPS)
     left = Left(
         images=count,
         eps=eps,
-        unbounded=int(left_after(255, 20).sum()),
+        unbounded=int(left_after(255, SANITY_STEPS).sum()),
         few=int(left_after(eps, 5).sum()),
         many=int(standing.sum()),
         oblivious=int(oblivious.sum()),

@@ -1,11 +1,9 @@
 """Running an experiment: every defence against every attack, image by image."""
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from comdefend.classifiers import known_preprocessing
 from comdefend.common.atomic import make_folder
@@ -23,10 +21,10 @@ from comdefend.evaluation.experiment import Experiment
 from comdefend.evaluation.given import Given
 from comdefend.evaluation.judge import Judge
 from comdefend.evaluation.loading import attacks_of
-from comdefend.evaluation.measures import MEASURES, Workbench
+from comdefend.evaluation.measures import Result, Workbench, measured
 from comdefend.evaluation.panels import Panel, choose, examples, to_panel
 from comdefend.evaluation.record import Record
-from comdefend.evaluation.subjects import Subjects
+from comdefend.evaluation.subjects import Subject, Subjects
 from comdefend.nn.metrics import round_to_8_bits
 from comdefend.nn.purifier import ComDefend
 
@@ -34,6 +32,15 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, the number of finished steps and that of all steps.
 
 Before the first step, while models are trained, both numbers are 0.
+"""
+
+Step = tuple[Workbench, Cell]
+"""A cell, and what measuring it needs but for the cells that it starts from."""
+
+Workers = Callable[[Sequence[Step], Store, Progress], Mapping[str, Result]]
+"""Measures all cells that are not in the store yet, each after those it starts from.
+
+It keeps in the store what it measures, and returns all results by the digests of their cells.
 """
 
 
@@ -87,8 +94,12 @@ class Run:
         )
         self.judge = Judge(images, labels, seed)
 
-    def measure(self) -> Record:
-        """Measure all cells that are not done yet, and return the record of all."""
+    def measure(self, workers: Workers | None = None) -> Record:
+        """Measure all cells that are not done yet, and return the record of all.
+
+        Args:
+            workers: Who measures them; by default this process, one after the other.
+        """
         corruption_keys = {name: key for name, (_, key) in self.corruptions.items()}
         source_keys = {name: source.key for name, source in self.sources.items()}
         corruptions = {name: module for name, (module, _) in self.corruptions.items()}
@@ -99,20 +110,19 @@ class Run:
             )
             for subject in self.subjects
         ]  # fmt: skip
-        steps = [(plan.subject, cell) for plan in plans for cell in plan.cells()]
-        before: dict[str, dict[str, Any]] = {}
-        results: dict[str, list[tuple[Cell, dict[str, Any]]]] = {s.name: [] for s in self.subjects}
-        for done, (subject, cell) in enumerate(steps):
-            self.progress(f"{subject.name}: {cell.label}", done, len(steps))
-            at = Workbench(
-                subject, self.attacker, self.judge, self.main, self.sources, corruptions, before
-            )
-            result = self.store.result(to_plain(cell), partial(_timed, at, cell))
-            before[cell.digest] = result
-            results[subject.name].append((cell, result))
+
+        def bench(subject: Subject) -> Workbench:
+            parts = self.attacker, self.judge, self.main, self.sources, corruptions
+            return Workbench(subject, *parts)
+
+        steps = [(bench(plan.subject), cell) for plan in plans for cell in plan.cells()]
+        results = (workers or in_turn)(steps, self.store, self.progress)
         self.progress("done", len(steps), len(steps))
-        measured = [(subject, results[subject.name]) for subject in self.subjects]
-        return collect(self.experiment, self.data, self.attacks, measured, self.device)
+        found = [
+            (subject, [(cell, results[cell.digest]) for at, cell in steps if at.subject is subject])
+            for subject in self.subjects
+        ]
+        return collect(self.experiment, self.data, self.attacks, found, self.device)
 
     def panels(self, count: int = 6) -> list[Panel]:
         """Return example images of the first learned purifier, or else of the first defence."""
@@ -135,6 +145,16 @@ class Run:
         shown = {"attacked": attacked[chosen]}
         found = examples(self.judge, subject, chosen, shown, self.data.classes)
         return [to_panel(subject.name, example) for example in found]
+
+
+def in_turn(steps: Sequence[Step], store: Store, progress: Progress) -> Mapping[str, Result]:
+    """Measure one cell after the other, here: see `Workers`."""
+    results: dict[str, Result] = {}
+    for done, (at, cell) in enumerate(steps):
+        progress(f"{at.subject.name}: {cell.label}", done, len(steps))
+        compute = partial(measured, replace(at, before=results), cell)
+        results[cell.digest] = store.result(to_plain(cell), compute)
+    return results
 
 
 def run_experiment(
@@ -205,9 +225,3 @@ def _usual_size(experiment: Experiment, given: Given) -> tuple[int, int] | None:
         return None
     known = known_preprocessing(experiment.classifier)
     return (known.resize, known.crop) if known and known.crop else None
-
-
-def _timed(at: Workbench, cell: Cell) -> dict[str, Any]:
-    started = time.perf_counter()
-    result = MEASURES[cell.measure](at, cell)
-    return {**result, "seconds": round(time.perf_counter() - started, 2)}

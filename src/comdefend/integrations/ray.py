@@ -1,15 +1,12 @@
 """Many files on many machines, by Ray Data: actors hold an engine each and write what they make."""
 
 import logging
-import os
-import re
-import socket
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from queue import Empty, Queue
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,7 +15,9 @@ from comdefend.common.extras import require
 from comdefend.common.places import Place, check_folder, exists, place
 from comdefend.data.image_files import quiet_decoders
 from comdefend.engines.opening import open_engine
-from comdefend.errors import ComdefendError, InputError, RemoteError
+from comdefend.errors import ComdefendError
+from comdefend.integrations.ray_cells import on_cluster
+from comdefend.integrations.ray_cluster import CHECKED_SECONDS, cluster
 from comdefend.nn.purifier import ComDefend
 from comdefend.purify.files import open_purifier, planned
 from comdefend.purify.pipeline import PurifiedFile, purify_pairs
@@ -27,10 +26,9 @@ from comdefend.purify.tiling import DEFAULT_TILE
 _FILES_AT_ONCE = 16
 """What an actor takes at a time, and what is done again where its machine is lost."""
 
-_SECONDS = 10
-"""A cluster that does not answer in this time is none."""
+__all__ = ["on_cluster", "purify_dataset", "purify_files"]
 
-_ADDRESS = re.compile(r"(ray://)?[\w.-]+:\d+|auto|local")
+_Item = TypeVar("_Item")
 
 
 def purify_dataset(
@@ -178,14 +176,14 @@ def purify_files(
         else:
             left[_name(target)] = source, target
     if left:
-        ray: Any = require("ray", "ray")
-        require("ray.data", "ray")
-        with _cluster(ray, address):
+        with cluster(address) as check:
+            data: Any = require("ray.data", "ray")
+            logging.getLogger("ray.data").setLevel(logging.ERROR)
+            data.DataContext.get_current().enable_progress_bars = False
             check_folder(job.pairs[0][1].parent)
             rows = [{"source": _name(source), "target": name} for name, (source, _) in left.items()]
-            dataset = ray.data.from_items(rows)
-            made = purify_dataset(dataset, purifier, **options)
-            for row in made.iter_rows():
+            made = purify_dataset(data.from_items(rows), purifier, **options)
+            for row in _watched(made.iter_rows(), check):
                 name = str(row["target"])
                 result = PurifiedFile(
                     *left[name], row["status"], row["error"],
@@ -199,46 +197,33 @@ def purify_files(
     return [*job.failed, *(done[_name(target)] for _, target in job.pairs)]
 
 
-@contextmanager
-def _cluster(ray: Any, address: str) -> Iterator[None]:
-    """Be connected to a cluster, with one line where that fails or ends."""
-    _check_answers(address)
-    # Ray reports its use over the network unless told otherwise.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        yield
-    except ComdefendError:
-        raise
-    except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
-        raise RemoteError(f"Ray at {address}: {_last_line(error)}") from error
-    finally:
-        ray.shutdown()
+def _watched(items: Iterable[_Item], check: Callable[[], None]) -> Iterator[_Item]:
+    """Yield what comes, and look every few seconds whether more can come."""
+    came: Queue[tuple[bool, Any]] = Queue()
 
+    def take() -> None:
+        try:
+            for item in items:
+                came.put((True, item))
+        except BaseException as error:
+            came.put((False, error))
+        else:
+            came.put((False, None))
 
-def _check_answers(address: str) -> None:
-    """Raise where nobody listens: Ray itself would try for a minute."""
-    if not _ADDRESS.fullmatch(address):
-        raise InputError(
-            f"a Ray cluster is HOST:PORT, ray://HOST:PORT, auto or local, not '{address}'"
-        )
-    if ":" not in address:
-        return
-    parts = urlsplit(address if "://" in address else f"//{address}")
-    try:
-        socket.create_connection((str(parts.hostname), parts.port or 0), _SECONDS).close()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise RemoteError(f"Ray at {address}: no cluster answers ({reason})") from error
-
-
-def _last_line(error: BaseException) -> str:
-    """Return what an error of an actor comes down to: Ray wraps its traceback."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    # A daemon: where the cluster is lost, it waits without end.
+    threading.Thread(target=take, daemon=True).start()
+    while True:
+        try:
+            more, item = came.get(timeout=CHECKED_SECONDS)
+        except Empty:
+            check()
+            continue
+        if more:
+            yield item
+        elif item is None:
+            return
+        else:
+            raise item
 
 
 def _name(of: Place) -> str:
