@@ -15,6 +15,7 @@ from tools.engine_equality import Engines
 from tools.engine_use import EngineUse
 from tools.kept import Kept
 from tools.photograph_sizes import Sizes
+from tools.ray_rate import RayPurify
 from tools.service_load import ServiceLoad
 from tools.training_cost import TrainingCost
 
@@ -27,6 +28,7 @@ KINDS = {
     "engines": Engines,
     "kept": Kept,
     "photograph-sizes": Sizes,
+    "ray-purify": RayPurify,
     "service-load": ServiceLoad,
     "training-cost": TrainingCost,
     "weight-decay": WeightDecay,

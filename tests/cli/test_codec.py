@@ -55,3 +55,14 @@ def test_info_tells_what_a_file_holds(cli, folder, tmp_path):
         assert refused.code in (1, 2)
         assert len(refused.stderr.splitlines()) == 1
         assert message in refused.stderr
+
+
+def test_addresses_are_no_paths(cli, folder, tmp_path):
+    there = f"memory://{tmp_path.name}"
+    assert cli("compress", folder / "good.png", f"{there}/x.comd").code == 0
+    assert cli("info", f"{there}/x.comd").stdout.startswith("image:    24x16, RGB")
+    assert cli("decompress", f"{there}/x.comd", tmp_path / "x.png").code == 0
+    refused = cli("compress", folder, "https://example.invalid/out/")
+    assert (refused.code, refused.stderr.count("\n")) == (2, 1)
+    assert "can only be read" in refused.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "x.png"]

@@ -1,6 +1,7 @@
 import shutil
 import warnings
 
+import fsspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -129,3 +130,35 @@ def test_info_names_the_file(tmp_path, photos):
     shutil.copy(photos / "a.png", tmp_path / "a.comd")
     with pytest.raises(ImageError, match=r"a\.comd: is not a compressed image"):
         read_info(tmp_path / "a.comd")
+
+
+def test_addresses_are_read_and_written_as_paths_are(photos, tmp_path, monkeypatch):
+    (photos / "bad.png").write_bytes(b"nonsense")
+    there = f"memory://{tmp_path.name}"
+    done = compress_files(photos, f"{there}/small")
+    assert [r.status for r in done] == ["done", "done", "failed", "done"]
+    back = decompress_files(f"{there}/small", f"{there}/back")
+    assert {r.status for r in back} == {"done"}
+    compress_files(photos, tmp_path / "small")
+    decompress_files(tmp_path / "small", tmp_path / "back")
+    memory = fsspec.filesystem("memory")
+    for folder in ("small", "back"):
+        root = f"/{tmp_path.name}/{folder}"
+        found = {path[len(root) + 1 :]: memory.cat_file(path) for path in memory.find(root)}
+        assert sorted(found) == tree(tmp_path / folder)
+        for name, data in found.items():
+            assert data == (tmp_path / folder / name).read_bytes()
+    assert {r.status for r in decompress_files(f"{there}/small", f"{there}/back")} == {"skipped"}
+    assert read_info(f"{there}/small/a.comd") == read_info(tmp_path / "small/a.comd")
+    with pytest.raises(DataMissingError, match=r"none\.comd: no such file"):
+        read_info(f"{there}/small/none.comd")
+    with pytest.raises(InputError, match="Protocol not known"):
+        read_info("xyz://a.comd")
+
+    def refuse(self, path, value, **options):
+        raise PermissionError("Access Denied")
+
+    monkeypatch.setattr(type(memory), "pipe_file", refuse)
+    with pytest.raises(OutputError, match=r"full: cannot be written \(Access Denied\)"):
+        compress_files(photos, f"{there}/full")
+    assert memory.find(f"/{tmp_path.name}/full") == []

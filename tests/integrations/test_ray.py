@@ -1,15 +1,18 @@
 """The same work on a Ray cluster: real processes on this machine, of which one node is killed."""
 
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import fsspec
 import numpy as np
 import pytest
 from PIL import Image
 
 import comdefend
 from comdefend.errors import DataMissingError, InputError, RemoteError
-from comdefend.integrations.ray import purify_files
+from comdefend.integrations.ray import _Actor, purify_files
 from tests.integrations.clusters import ON_ONE_CORE, workers_of
 from tests.servers import free_port
 
@@ -78,6 +81,37 @@ def test_a_node_is_killed_and_every_file_comes_out_once_and_whole(cluster, photo
     assert (target / "005.png").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_where_the_head_is_lost_a_line_says_so_and_a_second_run_does_the_rest(
+    cluster, photos, tmp_path
+):
+    cluster.add_node(**ON_ONE_CORE)
+    target, weights = tmp_path / "clean", "rgb-12bpp-lite"
+    command = [sys.executable, "-m", "comdefend", "purify", photos, target, "--weights", weights]
+    process = subprocess.Popen(
+        [*command, "--ray", cluster.address], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    until = time.monotonic() + 300
+    while len(list(target.glob("*.png"))) < 20 and time.monotonic() < until:
+        time.sleep(0.02)
+    address = cluster.address
+    cluster.remove_node(cluster.head_node, allow_graceful=False)
+    written = len(list(target.glob("*.png")))
+    assert 20 <= written < 120
+    out, error = process.communicate(timeout=240)
+    assert (process.returncode, out) == (1, "")
+    assert error.strip() == f"error: Ray at {address}: the head of the cluster is lost"
+    assert not list(target.glob(".*"))
+    for path in target.iterdir():
+        with Image.open(path) as image:
+            image.load()
+    results = comdefend.purify_files(photos, target, weights)
+    assert [r.status for r in results].count("skipped") >= written
+    assert len(list(target.glob("*.png"))) == 120
+
+
 def test_a_dead_cluster_is_a_line(photos, tmp_path):
     address = f"127.0.0.1:{free_port()}"
     with pytest.raises(RemoteError, match=rf"Ray at {address}: no cluster answers \(Connection"):
@@ -87,3 +121,17 @@ def test_a_dead_cluster_is_a_line(photos, tmp_path):
     with pytest.raises(DataMissingError, match="no such file or folder"):
         purify_files(address, tmp_path / "none", tmp_path / "out")
     assert not list((tmp_path / "out").glob("*"))
+
+
+def test_what_only_one_process_has_is_refused_before_the_cluster_is_asked(photos, tmp_path):
+    fsspec.filesystem("memory").put(f"{photos}/", "/in/", recursive=True)
+    cached, out = "simplecache::memory://in", tmp_path / "out"
+    for source, target in ((photos, "memory://out"), ("memory://in", out), (cached, out)):
+        with pytest.raises(InputError, match=r"memory://.*: is in the memory of one process"):
+            purify_files("local", source, target)
+    actor = _Actor(comdefend.load("rgb-12bpp-lite"), "torch", "auto", 0, False, None, "cpu")
+    source = str(photos / "000.png")
+    answer = actor({"source": np.array([source]), "target": np.array(["memory://out/000.png"])})
+    assert answer["status"] == ["failed"]
+    assert answer["error"][0].startswith("memory://out/000.png: is in the memory of one process")
+    assert not (tmp_path / "out").exists()

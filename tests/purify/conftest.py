@@ -1,3 +1,6 @@
+import uuid
+
+import fsspec
 import numpy as np
 import pytest
 import torch
@@ -6,6 +9,7 @@ from comdefend.nn.config import PurifierConfig
 from comdefend.nn.images import to_bytes
 from comdefend.nn.purifier import ComDefend
 from comdefend.purify.batches import Batches
+from tests.servers import server
 
 
 class OnBytes:
@@ -90,3 +94,29 @@ def photo(chelsea):
     """(1, 3, 70, 90) uint8."""
     pixels = np.array(chelsea.crop((100, 50, 190, 120)))
     return torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
+
+
+@pytest.fixture(scope="module")
+def s3_server():
+    with server("-m", "moto.server", "-H", "127.0.0.1", "-p") as address:
+        yield address
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch):
+    """A file system of S3, and the name of a bucket of its own."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_server,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    system = fsspec.filesystem("s3", skip_instance_cache=True)
+    # Instances of earlier tests may hold another server.
+    type(system).clear_instance_cache()
+    bucket = f"photos-{uuid.uuid4().hex[:8]}"
+    system.mkdir(bucket)
+    yield system, bucket
+    type(system).clear_instance_cache()

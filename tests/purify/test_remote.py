@@ -29,32 +29,6 @@ from tests.servers import free_port, server
 pytestmark = pytest.mark.timeout(180)
 
 
-@pytest.fixture(scope="module")
-def s3_server():
-    with server("-m", "moto.server", "-H", "127.0.0.1", "-p") as address:
-        yield address
-
-
-@pytest.fixture
-def s3(s3_server, monkeypatch):
-    """A file system of S3, and the name of a bucket of its own."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": s3_server,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    system = fsspec.filesystem("s3", skip_instance_cache=True)
-    # Instances of earlier tests may hold another server.
-    type(system).clear_instance_cache()
-    bucket = f"photos-{uuid.uuid4().hex[:8]}"
-    system.mkdir(bucket)
-    yield system, bucket
-    type(system).clear_instance_cache()
-
-
 @pytest.fixture
 def photos(tmp_path):
     """Three images, one that is none, and a text."""

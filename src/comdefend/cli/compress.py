@@ -1,6 +1,5 @@
 """``comdefend compress``."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,7 +22,7 @@ _HELP = """Compress image files: keep their binary code, entropy coded, in files
 Reads what purify reads. Orientation is applied; alpha and the colour profile are kept, other
 metadata is not. Where weights work at several rates, a file holds them all, the lowest first: its
 beginning is a file of a lower rate. Existing outputs are skipped. Files that cannot be read are
-reported at the end; the others are compressed."""
+reported at the end; the others are compressed. Files may lie at the addresses that purify takes."""
 
 _EPILOG = """Examples:
 
@@ -34,8 +33,10 @@ comdefend compress photos/ compressed/ --bpp 1"""
 
 def compress(
     inputs: Annotated[
-        list[Path],
-        typer.Argument(metavar="IN...", help="Image files and folders.", show_default=False),
+        list[str],
+        typer.Argument(
+            metavar="IN...", help="Image files and folders, or their addresses.", show_default=False
+        ),
     ],
     output: Output,
     weights: Annotated[

@@ -1,6 +1,5 @@
 """``comdefend decompress``."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,7 +18,7 @@ _HELP = """Rebuild images from files that compress wrote.
 Writes PNG unless told otherwise. A file tells which weights it was made with; of these it needs the
 ones that ship, or those that --weights gives. A truncated file is rebuilt at the highest rate that
 is whole, and a note says so. Existing outputs are skipped. Files that are damaged are reported at
-the end; the others are rebuilt."""
+the end; the others are rebuilt. Files may lie at the addresses that purify takes."""
 
 _EPILOG = """Examples:
 
@@ -30,8 +29,11 @@ comdefend decompress compressed/ clean/ --bpp 1"""
 
 def decompress(
     inputs: Annotated[
-        list[Path],
-        typer.Argument(metavar="IN...", help="Compressed files and folders.", show_default=False),
+        list[str],
+        typer.Argument(
+            metavar="IN...", help="Compressed files and folders, or their addresses.",
+            show_default=False,
+        ),
     ],
     output: Output,
     weights: Annotated[

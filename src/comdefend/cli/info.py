@@ -1,6 +1,5 @@
 """``comdefend info``."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,7 +19,10 @@ comdefend info photo.comd"""
 
 def info(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A compressed image.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="FILE", help="A compressed image, or its address.", show_default=False
+        ),
     ],
 ) -> None:
     """Tell what a file holds; the help text is above."""

@@ -61,9 +61,11 @@ Crop = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Engine = Annotated[str, typer.Option(help=f"What computes: auto, {', '.join(ENGINES)}.")]
 Output = Annotated[
-    Path,
+    str,
     typer.Argument(
-        metavar="OUT", help="A folder; or, for one file, the file to write.", show_default=False
+        metavar="OUT",
+        help="A folder, or its address; or, for one file, the file to write.",
+        show_default=False,
     ),
 ]
 Format = Annotated[

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from comdefend.cli.options import Device, Engine, Format, MaxMegapixels, Overwrite
+from comdefend.cli.options import Device, Engine, Format, MaxMegapixels, Output, Overwrite
 from comdefend.cli.results import FileResults, summary
 from comdefend.common.defaults import RECOMMENDED
 from comdefend.errors import InputError
@@ -57,14 +57,7 @@ def purify(
             metavar="IN...", help="Image files and folders, or their addresses.", show_default=False
         ),
     ],
-    output: Annotated[
-        str,
-        typer.Argument(
-            metavar="OUT",
-            help="A folder, or its address; or, for one file, the file to write.",
-            show_default=False,
-        ),
-    ],
+    output: Output,
     weights: Annotated[
         str, typer.Option("--weights", "-w", help="Shipped weights, or a .safetensors file.")
     ] = RECOMMENDED,

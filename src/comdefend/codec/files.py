@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 
@@ -22,19 +22,27 @@ from comdefend.codec.reading import (
     truncated_note,
 )
 from comdefend.codec.writing import compress_image
-from comdefend.common.atomic import atomic_write, make_folder
 from comdefend.common.defaults import RECOMMENDED
-from comdefend.common.places import Place
+from comdefend.common.places import Place, check_folder, exists, place, whole_file
+from comdefend.data.image import ReadImage
 from comdefend.data.image_files import (
     FORMATS,
     LOSSY,
     NEEDS_MEMORY,
     SUFFIXES,
+    decode_image,
     quiet_decoders,
     read_image,
 )
 from comdefend.data.image_output import write_image
-from comdefend.errors import DataMissingError, ImageError, InputError, OutputError, out_of_memory
+from comdefend.errors import (
+    DataMissingError,
+    ImageError,
+    InputError,
+    OutputError,
+    RemoteError,
+    out_of_memory,
+)
 from comdefend.purify.files import (
     LossyOutputWarning,
     PassedOverWarning,
@@ -59,8 +67,8 @@ class CodedFile:
         size: Bytes of the compressed file.
     """
 
-    source: Path
-    target: Path
+    source: Place
+    target: Place
     status: Literal["done", "skipped", "failed"]
     error: str = ""
     notes: tuple[str, ...] = ()
@@ -73,8 +81,8 @@ Progress = Callable[[CodedFile, int], None]
 
 
 def compress_files(
-    inputs: str | Path | Iterable[str | Path],
-    output: str | Path,
+    inputs: str | Place | Iterable[str | Place],
+    output: str | Place,
     weights: str | Path = RECOMMENDED,
     *,
     bpp: float | None = None,
@@ -87,7 +95,8 @@ def compress_files(
     """Compress image files and folders of them; a bad file never stops the others.
 
     Args:
-        inputs: Image files, and folders that are searched recursively; one or many.
+        inputs: Image files, and folders that are searched recursively; one or many; paths or
+            addresses, as for `purify_files`.
         output: A folder, in which the structure of input folders is kept; or, for a single input
             file, the file to write, if it ends in ``.comd``.
         weights: The name of shipped weights, or the path of a weight file.
@@ -104,22 +113,21 @@ def compress_files(
         What became of each file, in the order of the inputs.
 
     Raises:
-        InputError, DataMissingError, ExtraMissingError, OutputError, WeightsError: As for
-            `purify_files`.
+        InputError, DataMissingError, ExtraMissingError, OutputError, RemoteError, WeightsError: As
+            for `purify_files`.
     """
     limit = pixel_limit(max_megapixels)
-    job = _Job(inputs, output, None, None, {"comd": (SUFFIX,)})
+    job = _Job(inputs, output, None, overwrite, None, {"comd": (SUFFIX,)})
     with quiet_decoders(None if max_megapixels is None else limit):
-        engine = (
-            "torch" if engine == "auto" and are_few(job.pairs, job.skips(overwrite)) else engine
-        )
+        if engine == "auto" and are_few(job.pairs, job.skips):
+            engine = "torch"
         codec = open_codec(weights, bpp, engine, device)
-        return job.run(lambda source, target: _compress(source, target, codec), overwrite, progress)
+        return job.run(lambda source, target: _compress(source, target, codec), progress)
 
 
 def decompress_files(
-    inputs: str | Path | Iterable[str | Path],
-    output: str | Path,
+    inputs: str | Place | Iterable[str | Place],
+    output: str | Place,
     weights: str | Path | None = None,
     *,
     bpp: float | None = None,
@@ -133,7 +141,8 @@ def decompress_files(
     """Rebuild images from compressed files and folders of them; a bad file stops no others.
 
     Args:
-        inputs: Compressed files, and folders that are searched recursively; one or many.
+        inputs: Compressed files, and folders that are searched recursively; one or many; paths or
+            addresses, as for `purify_files`.
         output: A folder, in which the structure of input folders is kept; or, for a single input
             file, the file to write, if its suffix is that of an image.
         weights: Where files were made with weights that do not ship: the path of these.
@@ -148,11 +157,11 @@ def decompress_files(
         What became of each file, in the order of the inputs.
 
     Raises:
-        InputError, DataMissingError, ExtraMissingError, OutputError, WeightsError: As for
-            `purify_files`.
+        InputError, DataMissingError, ExtraMissingError, OutputError, RemoteError, WeightsError: As
+            for `purify_files`.
     """
     limit = pixel_limit(max_megapixels)
-    job = _Job(inputs, output, format, {SUFFIX}, FORMATS)
+    job = _Job(inputs, output, format, overwrite, {SUFFIX}, FORMATS)
     if any(SUFFIXES[target.suffix.lower()] in LOSSY for _, target in job.pairs):
         warnings.warn(
             "JPEG is lossy: the files do not hold exactly what the decoder returned",
@@ -162,16 +171,16 @@ def decompress_files(
     if weights is not None:
         # What is wrong with these is wrong for all files.
         zoo.checksum(weights)
-    if engine == "auto" and are_few(job.pairs, job.skips(overwrite), _pixel_count):
+    if engine == "auto" and are_few(job.pairs, job.skips, _pixel_count):
         engine = "torch"
 
-    def rebuild(source: Path, target: Path) -> CodedFile:
+    def rebuild(source: Place, target: Place) -> CodedFile:
         opened = open_image(_read(source), limit, bpp)
         read = rebuild_image(opened, codec_for(opened, weights, engine, device))
         notes = (*truncated_note(opened), *write_image(target, read))
         return CodedFile(source, target, "done", notes=notes)
 
-    return job.run(rebuild, overwrite, progress)
+    return job.run(rebuild, progress)
 
 
 class _Job:
@@ -179,42 +188,34 @@ class _Job:
 
     def __init__(
         self,
-        inputs: str | Path | Iterable[str | Path],
-        output: str | Path,
+        inputs: str | Place | Iterable[str | Place],
+        output: str | Place,
         format: str | None,
+        overwrite: bool,
         reads: set[str] | None,
         writes: dict[str, tuple[str, ...]],
     ) -> None:
-        given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+        given = [inputs] if isinstance(inputs, str | Place) else inputs
         self._results: list[CodedFile] = []
         self._passed_over: list[Place] = []
-        self._output = Path(output)
+        into = place(output)
 
         def unreadable(error: OSError) -> None:
             reason = f"cannot be read ({error.strerror})"
-            path = Path(error.filename)
-            self._results.append(CodedFile(path, Path(output), "failed", reason))
+            self._results.append(CodedFile(place(error.filename), into, "failed", reason))
 
-        pairs = plan(
-            [Path(i) for i in given], self._output, format, unreadable, self._passed_over.append,
+        self.pairs = plan(
+            [place(one) for one in given], into, format, unreadable, self._passed_over.append,
             reads=reads, writes=writes,
         )  # fmt: skip
-        # Only paths went in.
-        self.pairs = cast("list[tuple[Path, Path]]", pairs)
-
-    def skips(self, overwrite: bool) -> Callable[[Place], bool]:
-        return what_to_skip(self._output, self.pairs, overwrite)
+        self.skips = what_to_skip(into, self.pairs, overwrite)
 
     def run(
-        self, work: Callable[[Path, Path], CodedFile], overwrite: bool, progress: Progress | None
+        self, work: Callable[[Place, Place], CodedFile], progress: Progress | None
     ) -> list[CodedFile]:
-        skips = self.skips(overwrite)
-        make_folder(self.pairs[0][1].parent)
+        check_folder(self.pairs[0][1].parent)
         for source, target in self.pairs:
-            if skips(target):
-                result = CodedFile(source, target, "skipped")
-            else:
-                result = _outcome(source, target, work)
+            result = _outcome(source, target, work, self.skips)
             self._results.append(result)
             if progress is not None:
                 progress(result, len(self.pairs))
@@ -223,10 +224,15 @@ class _Job:
         return self._results
 
 
-def _outcome(source: Path, target: Path, work: Callable[[Path, Path], CodedFile]) -> CodedFile:
+def _outcome(
+    source: Place,
+    target: Place,
+    work: Callable[[Place, Place], CodedFile],
+    skips: Callable[[Place], bool],
+) -> CodedFile:
     try:
-        return work(source, target)
-    except (ImageError, InputError, OutputError) as error:
+        return CodedFile(source, target, "skipped") if skips(target) else work(source, target)
+    except (ImageError, InputError, OutputError, RemoteError) as error:
         reason = str(error)
     except Exception as error:
         if not out_of_memory(error):
@@ -235,17 +241,28 @@ def _outcome(source: Path, target: Path, work: Callable[[Path, Path], CodedFile]
     return CodedFile(source, target, "failed", reason)
 
 
-def _compress(source: Path, target: Path, codec: Codec) -> CodedFile:
-    read = read_image(source)
+def _compress(source: Place, target: Place, codec: Codec) -> CodedFile:
+    read = _image(source)
     data, notes = compress_image(read, codec)
-    atomic_write(target, data)
+    with whole_file(target) as file:
+        file.write(data)
     header = read_header(data)
     done = CodedFile(source, target, "done", notes=(*read.notes, *notes), pixels=header.pixels)
     height, width = header.code_size
     return replace(done, code_bits=header.rates[-1] * height * width, size=len(data))
 
 
-def _read(source: Path) -> bytes:
+def _image(source: Place) -> ReadImage:
+    if isinstance(source, Path):
+        return read_image(source)
+    with source.fetched() as file:
+        return decode_image(file)
+
+
+def _read(source: Place) -> bytes:
+    if not isinstance(source, Path):
+        with source.fetched() as file:
+            return file.read()
     try:
         if not stat.S_ISREG(source.stat().st_mode):
             raise ImageError("is not a regular file")
@@ -254,19 +271,24 @@ def _read(source: Path) -> bytes:
         raise ImageError(f"cannot be read ({error.strerror or error})") from error
 
 
-def read_info(path: Path) -> Info:
+def read_info(path: str | Place) -> Info:
     """Tell what a compressed file holds: see `info`.
+
+    Args:
+        path: A path, or an address as for `purify_files`.
 
     Raises:
         DataMissingError: There is no such file.
         ImageError: As for `info`; the message names the path.
+        InputError, ExtraMissingError, RemoteError: As for `purify_files`.
     """
-    if not path.exists():
-        raise DataMissingError(f"{path}: no such file")
+    source = place(path)
+    if not exists(source):
+        raise DataMissingError(f"{source}: no such file")
     try:
-        return info(_read(path))
+        return info(_read(source))
     except ImageError as error:
-        raise ImageError(f"{path}: {error}") from error
+        raise ImageError(f"{source}: {error}") from error
 
 
 def _pixel_count(source: Path) -> int:

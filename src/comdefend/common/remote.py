@@ -76,6 +76,11 @@ class RemotePath:
         return names if isinstance(names, str) else names[0]
 
     @property
+    def in_process(self) -> bool:
+        """Whether this process alone has it."""
+        return any(link.startswith("memory:") for link in self.address.split("::"))
+
+    @property
     def name(self) -> str:
         """The last part."""
         return PurePosixPath(self._location).name

@@ -1,5 +1,6 @@
 """Many files on many machines, by Ray Data: actors hold an engine each and write what they make."""
 
+import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -13,9 +14,10 @@ import numpy as np
 from comdefend.common.defaults import RECOMMENDED
 from comdefend.common.extras import require
 from comdefend.common.places import Place, check_folder, exists, place
+from comdefend.common.remote import RemotePath
 from comdefend.data.image_files import quiet_decoders
 from comdefend.engines.opening import open_engine
-from comdefend.errors import ComdefendError
+from comdefend.errors import ComdefendError, InputError
 from comdefend.integrations.ray_cells import on_cluster
 from comdefend.integrations.ray_cluster import CHECKED_SECONDS, cluster
 from comdefend.nn.purifier import ComDefend
@@ -110,7 +112,7 @@ class _Actor:
         pairs: list[tuple[Place, Place]] = []
         for source, target in zip(batch["source"], batch["target"], strict=True):
             try:
-                pairs.append((place(str(source)), place(str(target))))
+                pairs.append((_shared(place(str(source))), _shared(place(str(target)))))
             except ComdefendError as error:
                 results.append(PurifiedFile(Path(source), Path(target), "failed", str(error)))
         with quiet_decoders(self._limit):
@@ -169,6 +171,8 @@ def purify_files(
         if progress is not None:
             progress(result, total)
 
+    for each in itertools.chain(*job.pairs):
+        _shared(each)
     left = {}
     for source, target in job.pairs:
         if job.skips(target):
@@ -224,6 +228,17 @@ def _watched(items: Iterable[_Item], check: Callable[[], None]) -> Iterator[_Ite
             return
         else:
             raise item
+
+
+def _shared(of: Place) -> Place:
+    """Return a place that other processes reach, too.
+
+    Raises:
+        InputError: They do not.
+    """
+    if isinstance(of, RemotePath) and of.in_process:
+        raise InputError(f"{of}: is in the memory of one process, and the others cannot reach it")
+    return of
 
 
 def _name(of: Place) -> str:

@@ -19,8 +19,10 @@ _SECONDS = 10
 CHECKED_SECONDS = 2
 """How often whoever waits for a cluster looks whether it still answers."""
 
-_LOST = 40
-"""Nor is one that has not answered for so many seconds; after 60, Ray would end the process."""
+_PATIENCE = 40
+"""So many seconds a head may be away, to be started anew; after 60, Ray would end this process."""
+
+_LOST = "the head of the cluster is lost"
 
 _ADDRESS = re.compile(r"(ray://)?[\w.-]+:\d+|auto|local")
 
@@ -62,10 +64,12 @@ def cluster(address: str) -> Iterator[Callable[[], None]]:
     ray: Any = require("ray", "ray")
     # Ray reports its use over the network unless told otherwise.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    head = address
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-        through_client = address.startswith("ray://")
-        yield _Watch(address if through_client else ray.get_runtime_context().gcs_address, address)
+        if not address.startswith("ray://"):
+            head = ray.get_runtime_context().gcs_address
+        yield _Watch(address, head)
     except ray.exceptions.RayTaskError as error:
         # It is an instance of its cause's class, too, but its text is a traceback.
         if isinstance(error.cause, ComdefendError):
@@ -74,7 +78,8 @@ def cluster(address: str) -> Iterator[Callable[[], None]]:
     except ComdefendError:
         raise
     except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
-        raise RemoteError(f"Ray at {address}: {_last_line(error)}") from error
+        reason = _LOST if ":" in head and _silent(head) else _last_line(error)
+        raise RemoteError(f"Ray at {address}: {reason}") from error
     finally:
         ray.shutdown()
 
@@ -82,15 +87,15 @@ def cluster(address: str) -> Iterator[Callable[[], None]]:
 class _Watch:
     """Raises once the head of a cluster has not answered for long."""
 
-    def __init__(self, head: str, address: str) -> None:
-        self._head, self._address = head, address
+    def __init__(self, address: str, head: str) -> None:
+        self._address, self._head = address, head
         self._answered = time.monotonic()
 
     def __call__(self) -> None:
         if _silent(self._head) is None:
             self._answered = time.monotonic()
-        elif time.monotonic() - self._answered > _LOST:
-            raise RemoteError(f"Ray at {self._address}: the head of the cluster is lost")
+        elif time.monotonic() - self._answered > _PATIENCE:
+            raise RemoteError(f"Ray at {self._address}: {_LOST}")
 
 
 def _silent(address: str) -> str | None:
