@@ -7,6 +7,14 @@ import psutil
 ON_ONE_CORE = {"num_cpus": 1, "object_store_memory": 100 << 20}
 
 
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # On a busy machine Ray's processes start late, and it would give them up.
+    "RAY_agent_register_timeout_ms": "180000",
+    "RAY_raylet_start_wait_time_s": "180",
+}
+
+
 @contextmanager
 def started_cluster():
     """A cluster whose head has a core; `add_node(**ON_ONE_CORE)` adds another."""

@@ -64,11 +64,8 @@ def cluster(address: str) -> Iterator[Callable[[], None]]:
     ray: Any = require("ray", "ray")
     # Ray reports its use over the network unless told otherwise.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    head = address
     try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-        if not address.startswith("ray://"):
-            head = ray.get_runtime_context().gcs_address
+        head = _connected(ray, address)
         yield _Watch(address, head)
     except ray.exceptions.RayTaskError as error:
         # It is an instance of its cause's class, too, but its text is a traceback.
@@ -78,10 +75,25 @@ def cluster(address: str) -> Iterator[Callable[[], None]]:
     except ComdefendError:
         raise
     except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
-        reason = _LOST if ":" in head and _silent(head) else _last_line(error)
+        reason = _LOST if _silent(head) else _last_line(error)
         raise RemoteError(f"Ray at {address}: {reason}") from error
     finally:
         ray.shutdown()
+
+
+def _connected(ray: Any, address: str) -> str:
+    """Connect, and return the address of the cluster's head.
+
+    Raises:
+        RemoteError: That fails; Ray raises anything.
+    """
+    try:
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        if address.startswith("ray://"):
+            return address
+        return str(ray.get_runtime_context().gcs_address)
+    except Exception as error:
+        raise RemoteError(f"Ray at {address}: {_last_line(error)}") from error
 
 
 class _Watch:
