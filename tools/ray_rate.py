@@ -73,6 +73,7 @@ def measure() -> RayPurify:
             initialize_head=True,
             head_node_args={
                 "num_cpus": 0, "object_store_memory": _OBJECTS, "include_dashboard": False,
+                "no_monitor": True, "include_log_monitor": False,
             },
         )  # fmt: skip
         try:

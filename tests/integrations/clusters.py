@@ -10,7 +10,6 @@ ON_ONE_CORE = {"num_cpus": 1, "object_store_memory": 100 << 20}
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # On a busy machine Ray's processes start late, and it would give them up.
-    "RAY_agent_register_timeout_ms": "180000",
     "RAY_raylet_start_wait_time_s": "180",
 }
 
@@ -20,9 +19,9 @@ def started_cluster():
     """A cluster whose head has a core; `add_node(**ON_ONE_CORE)` adds another."""
     from ray.cluster_utils import Cluster
 
-    started = Cluster(
-        initialize_head=True, head_node_args={**ON_ONE_CORE, "include_dashboard": False}
-    )
+    # What a cluster of this machine does not need.
+    bare = {"include_dashboard": False, "no_monitor": True, "include_log_monitor": False}
+    started = Cluster(initialize_head=True, head_node_args={**ON_ONE_CORE, **bare})
     try:
         yield started
     finally:
