@@ -9,12 +9,16 @@ from comdefend.bench.record import Record as Bench
 from comdefend.certification.record import load_certification, save_certification
 from comdefend.common.json_files import load_json
 from comdefend.evaluation.record import load_record
+from tools.codec_accuracy import CodecAccuracy
+from tools.codec_rates import CodecRates
 from tools.defense_cost import DefenseCost
 from tools.docs.records import Distillation, WeightDecay
 from tools.engine_equality import Engines
 from tools.engine_use import EngineUse
+from tools.entropy_coding import EntropyCoding
 from tools.kept import Kept
 from tools.photograph_sizes import Sizes
+from tools.rate_term import RateTerm
 from tools.ray_rate import RayPurify
 from tools.service_load import ServiceLoad
 from tools.training_cost import TrainingCost
@@ -22,12 +26,16 @@ from tools.training_cost import TrainingCost
 DOCS = Path(__file__).parent.parent / "docs"
 RECORDS = sorted([*(DOCS / "records").iterdir(), *(DOCS / "demo").glob("*.json")])
 KINDS = {
+    "codec-accuracy": CodecAccuracy,
+    "codec-rates": CodecRates,
     "defense-cost": DefenseCost,
     "distillation": Distillation,
     "engine-use": EngineUse,
     "engines": Engines,
+    "entropy-coding": EntropyCoding,
     "kept": Kept,
     "photograph-sizes": Sizes,
+    "rate-term": RateTerm,
     "ray-purify": RayPurify,
     "service-load": ServiceLoad,
     "training-cost": TrainingCost,

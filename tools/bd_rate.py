@@ -1,6 +1,7 @@
 """How many more or fewer bits a codec takes than another at equal fidelity."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
@@ -20,7 +21,7 @@ def rate_difference(curve: Curve, reference: Curve) -> float:
         curve, reference: At least two points each.
 
     Raises:
-        ValueError: They have no fidelity in common.
+        ValueError: They have no fidelity in common, or a point of more bits has less of it.
     """
     own, other = (_logarithms(each) for each in (curve, reference))
     low, high = max(own.x[0], other.x[0]), min(own.x[-1], other.x[-1])
@@ -42,8 +43,23 @@ def at_rate(curve: Curve, bpp: float) -> float | None:
     return float(np.interp(np.log(bpp), np.log(rates), [fidelity for _, fidelity in ordered]))
 
 
+def first_rate(curve: Curve, fidelity: float) -> float | None:
+    """Return the lowest rate at which a curve reaches a fidelity, on the lines of `at_rate`.
+
+    None where it never does; its first point where it begins above.
+    """
+    ordered = sorted(curve)
+    if ordered[0][1] >= fidelity:
+        return ordered[0][0]
+    for (low, below), (high, above) in pairwise(ordered):
+        if above >= fidelity:
+            share = (fidelity - below) / (above - below)
+            return float(low ** (1 - share) * high**share)
+    return None
+
+
 def _logarithms(curve: Curve) -> PchipInterpolator:
-    ordered = sorted((fidelity, bpp) for bpp, fidelity in curve)
-    return PchipInterpolator(
-        [fidelity for fidelity, _ in ordered], [np.log(bpp) for _, bpp in ordered]
-    )
+    bpps, fidelities = zip(*sorted(curve), strict=True)
+    if list(fidelities) != sorted(set(fidelities)):
+        raise ValueError("more bits must mean more fidelity")
+    return PchipInterpolator(fidelities, np.log(bpps))

@@ -1,6 +1,6 @@
 import pytest
 
-from tools.bd_rate import at_rate, rate_difference
+from tools.bd_rate import at_rate, first_rate, rate_difference
 
 CURVE = [(0.5, 25), (1, 28), (2, 32)]
 
@@ -18,9 +18,22 @@ def test_only_what_both_reach_counts():
         rate_difference([(1, 40), (2, 41)], CURVE)
 
 
+def test_bits_that_bring_nothing_cannot_be_compared():
+    with pytest.raises(ValueError, match="more fidelity"):
+        rate_difference([(1, 26), (2, 25.9)], CURVE)
+
+
 def test_fidelity_at_a_rate_lies_between_the_points():
     assert at_rate(CURVE, 1) == 28
     # Half way on the logarithmic scale.
     assert at_rate(CURVE, 2**0.5) == pytest.approx(30)
     assert at_rate(CURVE, 0.4) is None
     assert at_rate(CURVE, 2.1) is None
+
+
+def test_the_rate_of_a_fidelity_is_the_first_that_reaches_it():
+    assert first_rate(CURVE, 28) == 1
+    assert first_rate(CURVE, 30) == pytest.approx(2**0.5)
+    assert first_rate(CURVE, 20) == 0.5
+    assert first_rate(CURVE, 33) is None
+    assert first_rate([(1, 25), (2, 24), (4, 26)], 26) == 4

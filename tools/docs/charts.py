@@ -25,6 +25,7 @@ from comdefend.report.charts import (
     percentages,
 )
 from comdefend.report.figures import accuracy_against_eps, point_of
+from tools.docs.codec_figures import codec_figure, term_figure
 from tools.docs.records import evaluation, read
 from tools.docs.steps import steps
 from tools.docs.tables.certified import certified_curves
@@ -64,6 +65,7 @@ def charts() -> dict[str, str]:
     figures["certified"] = certified_curves("cifar10")
     figures["steps"] = steps(evaluation("weaker-attacks"))
     figures["photographs"] = tradeoff(evaluation("photographs"))
+    figures |= {"codec": codec_figure(), "codec-terms": term_figure()}
     for name in _AGAINST_EPS:
         if figure := accuracy_against_eps(evaluation(name), "Linf"):
             figures[f"{name}-accuracy"] = figure

@@ -25,6 +25,7 @@ from tools.docs.records import (
 from tools.docs.tables import (
     bench,
     certified,
+    codec,
     comparisons,
     experiment,
     rates,
@@ -42,6 +43,7 @@ from tools.engine_equality import Engines
 from tools.engine_use import EngineUse
 from tools.kept import Kept
 from tools.photograph_sizes import Sizes
+from tools.rate_term import RateTerm
 
 TEMPLATES = Path(__file__).parent / "templates"
 REPORTS = ("cifar10",)
@@ -67,6 +69,22 @@ FUNCTIONS: dict[str, Callable[..., object]] = {
     "checks": lambda name: markdown.checks(evaluation(name)),
     "choosing": rates.choosing,
     "classifiers": training.classifiers,
+    "codec_accuracy": codec.accuracy,
+    "codec_accuracy_record": codec.accuracy_record,
+    "codec_against_purifying": codec.against_purifying,
+    "codec_bits_for_clean": codec.bits_for_clean,
+    "codec_beside_jpeg": codec.beside_jpeg,
+    "codec_difference": codec.difference,
+    "codec_differences": codec.differences,
+    "codec_entropy": codec.entropy,
+    "codec_entropy_record": codec.entropy_record,
+    "codec_entropy_share": codec.entropy_share,
+    "codec_most": codec.most,
+    "codec_rates": codec.rates,
+    "codec_reached": codec.reached,
+    "codec_set": codec.rate_set,
+    "codec_terms": codec.terms,
+    "codec_terms_record": lambda: read(RateTerm, "rate-term"),
     "code_changes": experiment.code_changes,
     "commands": commands,
     "cost": training.cost,
