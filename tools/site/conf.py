@@ -36,6 +36,11 @@ default_role = "py:obj"
 nitpick_ignore_regex = [
     ("py:.*", r"(collections|datasets|numpy|np|nn|pathlib|PIL|torch)\..*"),
     ("py:class", "Path"),  # where an annotation is a string
+    # What `Workers` are given; nobody makes one by hand.
+    (
+        "py:class",
+        r"comdefend\.(evaluation\.(cells\.Cell|measures\.Workbench)|common\.store\.Store)",
+    ),
 ]
 
 myst_heading_anchors = 4
