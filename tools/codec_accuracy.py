@@ -18,6 +18,7 @@ from comdefend.common.processor import Machine, this_machine
 from comdefend.data.listing import Wanted
 from comdefend.data.sources import load_image_set
 from comdefend.nn.batches import apply
+from comdefend.nn.images import to_bytes
 from tools.attacking import Attack, attacked
 from tools.codec_rates import OF_PHOTOGRAPHS
 from tools.image_codecs import ImageCodec, format_codecs, own_codecs, versions
@@ -83,7 +84,7 @@ def measure() -> CodecAccuracy:
     classifier = open_classifier(CLASSIFIER)
     clean = data.images.float() / 255
     moved = [attacked(classifier, clean, data.labels, attack, SEED) for attack in ATTACKS]
-    versions_of = [data.images, *((images * 255).round().byte() for images in moved)]
+    versions_of = [data.images, *map(to_bytes, moved)]
 
     def right(images: Tensor) -> float:
         return (apply(classifier, images).argmax(1) == data.labels).float().mean().item()

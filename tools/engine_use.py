@@ -3,8 +3,7 @@
 How long ``comdefend purify`` takes for one photograph, from the command to its end, and the most
 memory that it holds; beside it a process that only imports torch. And how many images a second an
 engine purifies for one, two and four threads that call it, in the precision that ``auto`` takes and
-in float32. All take turns, round after round, and
-medians are recorded.
+in float32. All take turns, round after round; documents show medians.
 """
 
 import statistics

@@ -23,6 +23,7 @@ import comdefend
 from comdefend.common.json_files import save_json
 from comdefend.common.processor import Timed, processor_name, this_machine
 from comdefend.data.shipped import image_crops
+from comdefend.nn.images import to_bytes
 from tools.service_clients import Clients, Mixed, encoded, figures
 from tools.serving import Server
 
@@ -215,7 +216,7 @@ def _engine_alone(
     began, worked, done = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - began < ENGINE_SECONDS:
         images = crops[torch.arange(done, done + batch) % len(crops)]
-        (engine(images.float() / 255) * 255).round().to(torch.uint8)
+        to_bytes(engine(images.float() / 255))
         done += batch
     spent = time.process_time() - worked
     return Pace(done / (time.perf_counter() - began), spent / done)

@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from comdefend import zoo
-from comdefend.bench import flops
+from comdefend.bench import flops, jobs
 from comdefend.bench.jobs import Job, check_job
 from comdefend.bench.record import Record, select
 from comdefend.bench.tables import markdown_table
@@ -63,6 +63,18 @@ def test_what_a_machine_lacks_costs_no_process(tiny):
     for engine, precision in (("onnxruntime", "int8"), ("openvino", "int8")):
         with pytest.raises(InputError, match="precision"):
             check_job(Job("purifier", tiny, engine, precision))
+
+
+@pytest.mark.parametrize(("bits", "has"), [(8, True), (7, False), (None, False)])
+def test_a_product_without_vector_units_is_no_peak(monkeypatch, bits, has):
+    monkeypatch.setattr(jobs, "filter_bits", lambda: bits)
+    product = Job("product", "matrix product", "torch", "int8")
+    if has:
+        check_job(product)
+    else:
+        with pytest.raises(InputError, match="no product of whole bytes"):
+            check_job(product)
+    check_job(Job("product", "matrix product", "torch", "float32"))
 
 
 def test_a_run_that_is_stopped_leaves_nothing(tiny, tmp_path):

@@ -3,11 +3,11 @@
 import base64
 import io
 
-import torch
 from PIL import Image
 from torch import Tensor
 
 from comdefend.demo.pictures import mosaic
+from comdefend.nn.images import to_bytes
 
 CODE_MAPS = 16
 """So many maps of the code are shown."""
@@ -30,7 +30,7 @@ def code_picture(code: Tensor) -> Tensor:
 
 def address(image: Tensor) -> str:
     """Return an image, (C, H, W) in [0, 1], as the ``data:`` address of a PNG."""
-    pixels = (image * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    pixels = to_bytes(image).permute(1, 2, 0).contiguous().numpy()
     file = io.BytesIO()
     Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(file, "PNG")
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

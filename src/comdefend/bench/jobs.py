@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from comdefend.common.defaults import RECOMMENDED
+from comdefend.common.processor import WHOLE_FILTERS, filter_bits
 from comdefend.errors import InputError
 
 Shape = tuple[int, int, int]
@@ -116,6 +117,9 @@ def check_job(job: Job) -> None:
         choice_for(zoo.load_arrays(job.name), job.engine, str(job.precision))
     elif job.kind == "classifier":
         choose(job.engine, str(job.precision), "cpu", calibrated=False)
+    elif job.precision == "int8" and filter_bits() != WHOLE_FILTERS:
+        # PyTorch multiplies such matrices without vector units here, so that is no peak.
+        raise InputError("precision 'int8': this processor has no product of whole bytes")
 
 
 def quick_jobs(weights: Sequence[str]) -> list[Job]:

@@ -13,6 +13,7 @@ from comdefend.bench.jobs import Job
 from comdefend.codec import compress, decompress
 from comdefend.data.image import ImageCanvas, ReadImage
 from comdefend.engines import open_engine
+from comdefend.nn.images import to_bytes
 from comdefend.purify.batches import Batches
 
 
@@ -24,7 +25,7 @@ def open_photograph(job: Job, images: Tensor, threads: int) -> Callable[[], Any]
     Raises:
         ExtraMissingError: The extra ``codec`` or the engine is not installed.
     """
-    pixels = (images[0] * 255).round().byte().permute(1, 2, 0)
+    pixels = to_bytes(images[0]).permute(1, 2, 0)
     image = Image.fromarray(pixels.numpy())
     if job.kind == "purify":
         return _purify(job, image, threads)

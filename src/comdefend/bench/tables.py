@@ -17,15 +17,6 @@ def markdown_table(record: Record) -> str:
     return "\n".join([*rows_table(record.rows), "", *notes(record)]) + "\n"
 
 
-# Without VNNI PyTorch multiplies matrices of 8-bit integers without vector units: that is no peak.
-_MOST_SHARE = 5.0
-
-
-def _share_of_peak(row: Row) -> float | None:
-    share = row.share_of_peak
-    return share if share is not None and share < _MOST_SHARE else None
-
-
 def rows_table(rows: Sequence[Row]) -> list[str]:
     """Return a table of rows, line by line."""
     lines = []
@@ -38,7 +29,7 @@ def rows_table(rows: Sequence[Row]) -> list[str]:
             figure(row.images_per_second),
             f"{figure(1000 * row.seconds)} ({figure(low)} to {figure(high)})",
             _number(row.gflops, ".0f"),
-            _number(_share_of_peak(row), ".0%"),
+            _number(row.share_of_peak, ".0%"),
             *quality_cells(row),
             f"{row.resident_mb:,}",
         ]
@@ -53,12 +44,7 @@ def figure(value: float) -> str:
 
 def notes(record: Record) -> list[str]:
     """Return what stands below the table: peaks, ratios, and what was left out and why."""
-    most = max((peak.gflops for peak in record.peaks), default=0.0)
-    peaks = ", ".join(
-        f"{peak.gflops:.0f} in {peak.precision}"
-        for peak in record.peaks
-        if peak.gflops * _MOST_SHARE > most
-    )
+    peaks = ", ".join(f"{peak.gflops:.0f} in {peak.precision}" for peak in record.peaks)
     lines = [
         f"{record.threads} threads. Medians of up to {record.rounds} rounds, after a warm-up; in "
         "each round all jobs of a shape take turns. GFLOP/s count two operations for each "

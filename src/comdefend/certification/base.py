@@ -120,8 +120,7 @@ class _Filled:
         for part in images.split(self.size):
             batch = images.new_zeros(self.size, *images.shape[1:])
             batch[: len(part)] = part
-            # A copy: an engine may use the memory of its output again.
-            outputs.append(self.network(batch)[: len(part)].clone())
+            outputs.append(self.network(batch)[: len(part)])
         return torch.cat(outputs)
 
 

@@ -11,6 +11,7 @@ from comdefend.cli.options import (
     Crop,
     Device,
     Mean,
+    Ray,
     Resize,
     SkipUnreadable,
     Std,
@@ -83,14 +84,7 @@ def evaluate(
     skip_unreadable: SkipUnreadable = False,
     seed: Annotated[int, typer.Option(help="Of the sample and the attacks.")] = 0,
     device: Device = "auto",
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Compute on this Ray cluster: HOST:PORT, or auto for the one of this machine.",
-            show_default=False,
-        ),
-    ] = None,
+    ray: Ray = None,
 ) -> None:
     """Evaluate a defence; see the help text above."""
     from comdefend.cli.options import channel_numbers, open_device, progress_bar

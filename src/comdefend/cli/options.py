@@ -68,6 +68,14 @@ Output = Annotated[
         show_default=False,
     ),
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Compute on this Ray cluster: HOST:PORT, or auto for the one of this machine.",
+        show_default=False,
+    ),
+]
 Format = Annotated[
     str | None, typer.Option(help="png, jpeg, webp, tiff or bmp.", show_default="of OUT, else png")
 ]

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from comdefend.cli.options import Device, Engine, Format, MaxMegapixels, Output, Overwrite
+from comdefend.cli.options import Device, Engine, Format, MaxMegapixels, Output, Overwrite, Ray
 from comdefend.cli.results import FileResults, summary
 from comdefend.common.defaults import RECOMMENDED
 from comdefend.errors import InputError
@@ -86,14 +86,7 @@ def purify(
         ),
     ] = "auto",
     max_megapixels: MaxMegapixels = None,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Compute on this Ray cluster: HOST:PORT, or auto for the one of this machine.",
-            show_default=False,
-        ),
-    ] = None,
+    ray: Ray = None,
 ) -> None:
     """Purify files; the help text is above."""
     from comdefend.cli.options import open_device

@@ -21,6 +21,9 @@ _FLAGS = frozenset(
         "bf16", "dotprod",
     }
 )  # fmt: skip
+WHOLE_FILTERS = 8
+"""Bits of a filter where nothing has to be spared: see `filter_bits`."""
+
 # NVIDIA, its Jetson boards, the same below Windows, and AMD.
 _GPU_DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
 # Linux -> torch, where they differ.
@@ -52,7 +55,7 @@ def filter_bits() -> int | None:
     """
     flags = processor_flags()
     if flags & {"avx512_vnni", "avx_vnni", "amx_int8", "dotprod"}:
-        return 8
+        return WHOLE_FILTERS
     return 7 if "avx2" in flags else None
 
 

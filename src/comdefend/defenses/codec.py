@@ -12,6 +12,7 @@ from torch import Tensor
 from comdefend.defenses.transformation import StraightThrough, check_side
 from comdefend.errors import InputError
 from comdefend.nn.config import check_integer
+from comdefend.nn.images import to_bytes
 
 # Pillow advises against more: above 95 libjpeg turns parts of its compression off.
 _MAX_QUALITY = 95
@@ -82,7 +83,7 @@ class WebP(StraightThrough):
 
 def _recoded(images: Tensor, **options: Any) -> Tensor:
     """Return images as they come out of files: (N, C, H, W) in [0, 1] -> the same."""
-    pixels = (images.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+    pixels = to_bytes(images.clamp(0, 1)).cpu()
     return torch.stack([_through_file(image, options) for image in pixels]).to(images) / 255
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from comdefend.common.processor import filter_bits
+from comdefend.data.image import Bytes
 from comdefend.engines.backends import ENGINES
 from comdefend.engines.calibration import Calibration, shipped_calibration
 from comdefend.engines.choice import Choice, choose
@@ -19,8 +20,6 @@ from comdefend.nn.weights import Array, PurifierWeights
 
 Run = Callable[[Array], Array]
 """Float32 to float32, contiguous: a network, as an engine computes it."""
-
-Bytes = npt.NDArray[np.uint8]
 
 
 class ByteEngine:

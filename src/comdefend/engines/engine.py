@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from comdefend.engines.arrays import Bytes
+from comdefend.data.image import Bytes
 from comdefend.engines.choice import Choice
 from comdefend.nn.images import check_images, pad_to_multiple, to_bytes, to_floats
 from comdefend.nn.purifier import ComDefend

@@ -15,6 +15,7 @@ from comdefend.data.hugging_face import is_dataset, list_dataset
 from comdefend.data.image_set import ImageSet
 from comdefend.data.listing import Listing
 from comdefend.errors import InputError, InputTypeError
+from comdefend.nn.images import to_bytes
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def image_set(
         low, high = (value.item() for value in pixels.aminmax()) if pixels.numel() else (0, 0)
         if not 0 <= low <= high <= 1:
             raise InputError(f"images: must lie in [0, 1] without NaN, found {low:g} to {high:g}")
-        pixels = (pixels * 255).round().to(torch.uint8)
+        pixels = to_bytes(pixels)
     try:
         classes = torch.as_tensor(labels).cpu()
     except (TypeError, ValueError) as error:

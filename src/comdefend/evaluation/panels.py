@@ -14,6 +14,7 @@ from torch import Tensor
 from comdefend.evaluation.judge import Judge
 from comdefend.evaluation.subjects import Subject
 from comdefend.nn.batches import apply
+from comdefend.nn.images import to_bytes
 
 MAGNIFIED = 10
 """The perturbation is shown around grey, so many times as strong."""
@@ -138,7 +139,7 @@ def _named(label: int, classes: tuple[str, ...]) -> str:
 
 
 def _png(image: Tensor) -> str:
-    pixels = (image * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    pixels = to_bytes(image).permute(1, 2, 0).contiguous().numpy()
     buffer = io.BytesIO()
     Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode()

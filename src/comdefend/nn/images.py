@@ -117,5 +117,5 @@ def to_floats(pixels: Tensor, device: torch.device) -> Tensor:
 
 
 def to_bytes(images: Tensor) -> Tensor:
-    """Return floats in [0, 1] as uint8 pixels."""
+    """Return floats in [0, 1] as uint8 pixels of the same shape, rounded to the nearest."""
     return (images * 255).round().to(torch.uint8)

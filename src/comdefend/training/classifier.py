@@ -17,6 +17,7 @@ from comdefend.data.sources import load_image_set
 from comdefend.errors import InputError
 from comdefend.nn.batches import apply, batches, fingerprint
 from comdefend.nn.classifier import SmallClassifier
+from comdefend.nn.images import to_bytes
 from comdefend.nn.purifier import ComDefend
 from comdefend.training.batches import (
     augment,
@@ -211,7 +212,7 @@ def _purified(data: ImageSet, purifier: ComDefend, store: Store) -> ImageSet:
     for part in track(parts, "purifying", console=Console(stderr=True), transient=True):
 
         def purify(part: slice = part) -> Tensor:
-            return (apply(purifier, data.images[part].float() / 255) * 255).round().byte()
+            return to_bytes(apply(purifier, data.images[part].float() / 255))
 
         images.append(store.tensor({**key, "start": part.start}, purify))
     return ImageSet(torch.cat(images), data.labels, data.classes)

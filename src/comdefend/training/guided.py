@@ -18,6 +18,7 @@ from comdefend.defenses.defended import DefendedClassifier
 from comdefend.errors import InputError
 from comdefend.nn.batches import apply, batches
 from comdefend.nn.binarize import noisy_threshold
+from comdefend.nn.images import to_bytes
 from comdefend.nn.purifier import ComDefend
 from comdefend.training.batches import noisy_images, step_generator
 from comdefend.training.card import classifier_name, counted, table_card
@@ -229,7 +230,7 @@ def _measured(module: GuidedTraining, validation: TensorDataset) -> dict[str, An
             name: _same(apply(defended, images, _BATCH), wanted).item()
             for name, images in (("clean", clean), ("attacked", attacked), *module.noisy(clean))
         }
-        fidelity[f"{bpp:g}"] = measure_fidelity(rate, (clean * 255).round().byte()).to_dict()
+        fidelity[f"{bpp:g}"] = measure_fidelity(rate, to_bytes(clean)).to_dict()
     return {
         "start": load_record(module.recipe.start),
         "bpp": purifier.config.bpp,

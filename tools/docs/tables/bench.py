@@ -60,9 +60,9 @@ def classes() -> str:
     return table(head, lines)
 
 
-def machine() -> str:
+def machine(of: str = _SHOWN) -> str:
     """The machine that it ran on."""
-    return describe(_record())
+    return describe(_record(of))
 
 
 def short() -> str:
@@ -79,10 +79,12 @@ def short() -> str:
     return table(["", "computed by", "milliseconds", "resident, MB"], lines, names=2)
 
 
-def milliseconds(weights: str, engine: str | None = None, precision: str | None = None) -> str:
+def milliseconds(
+    weights: str, engine: str | None = None, precision: str | None = None, of: str = _SHOWN
+) -> str:
     """How long one image of 224x224 takes by an engine, or by the only one there is."""
     wanted = {"weights": weights} | ({"engine": engine, "precision": precision} if engine else {})
-    (row,) = select(_record().rows, size=PHOTO, **wanted)
+    (row,) = select(_record(of).rows, size=PHOTO, **wanted)
     return tables.figure(1000 * row.seconds)
 
 
