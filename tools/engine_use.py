@@ -29,7 +29,7 @@ from comdefend.data.shipped import image_crops
 
 RECORD = Path(__file__).parent.parent / "docs" / "records" / "engine-use.json"
 ENGINES = ("openvino", "onnxruntime", "torch")
-SIDE, ROUNDS, CALLS = 224, 2, 8
+SIDE, ROUNDS, CALLS = 224, 5, 8
 CALLERS = (1, 2, 4)
 
 # Told by the process itself: what its parent sees counts the parent's memory too.

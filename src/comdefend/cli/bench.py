@@ -55,7 +55,7 @@ def bench(
     quick: Annotated[
         bool,
         typer.Option(
-            "--quick", help="Two minutes: one image of 224x224 by what auto takes, and why it does."
+            "--quick", help="A few minutes: one image of 224x224 by what auto takes, and why."
         ),
     ] = False,
     rounds: Annotated[int, typer.Option(help="How often each job is timed.")] = 7,
